@@ -1,0 +1,1 @@
+"""One stream of access lines in, every domain's own file out."""

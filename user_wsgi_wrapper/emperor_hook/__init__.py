@@ -1,0 +1,1 @@
+"""What runs on the web server, outside every chroot, as root."""

@@ -1,0 +1,151 @@
+"""Every path on the host, from one root: pure, it never touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from user_wsgi_wrapper.site import BadValueError
+
+SUN_PATH = 107  # bytes of a unix socket's path, unix(7)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies on the host; `root` is `/` on a production machine."""
+
+    root: Path = Path("/")
+
+    @property
+    def config_file(self) -> Path:
+        """The operator's configuration (TOML); it need not exist."""
+        return self.root / "etc/user_wsgi_wrapper.toml"
+
+    @property
+    def vassals_dir(self) -> Path:
+        """The folder that the Emperor watches."""
+        return self.root / "etc/uwsgi/vassals"
+
+    def vassal(self, domain: str) -> Path:
+        """The vassal file of a warm site."""
+        return self.vassals_dir / f"{domain}.ini"
+
+    @property
+    def chroots_dir(self) -> Path:
+        """The parent of every tenant's chroot."""
+        return self.root / "mnt/chroots"
+
+    def chroot(self, username: str) -> Path:
+        """The tenant's root folder; owned by root, mounts inside."""
+        return self.chroots_dir / username
+
+    @property
+    def storage_dir(self) -> Path:
+        """The parent of every tenant's storage."""
+        return self.root / "mnt/user_storage"
+
+    def storage(self, username: str) -> Path:
+        """The tenant's storage: a folder of root's, so that no tenant can swap its three children."""
+        return self.storage_dir / username
+
+    def home(self, username: str) -> Path:
+        """What the tenant sees as /home/<Username>."""
+        return self.storage(username) / "home"
+
+    def www(self, username: str) -> Path:
+        """What the tenant sees as /var/www."""
+        return self.storage(username) / "var/www"
+
+    def tmp(self, username: str) -> Path:
+        """What the tenant sees as /tmp."""
+        return self.storage(username) / "tmp"
+
+    @property
+    def sockets_dir(self) -> Path:
+        """Where nginx looks for the socket of a site that is up."""
+        return self.root / "var/www/socket"
+
+    def socket(self, domain: str) -> Path:
+        """The socket that nginx connects to; absent while the site is cold.
+
+        Raises BadValueError if the path is longer than a unix socket's can be.
+        """
+        path = self.sockets_dir / f"{domain}.socket"
+        room = SUN_PATH - len(str(self.held_socket("")).encode())
+        if len(domain) > room:
+            raise BadValueError(
+                f"domain {domain}: {len(domain)} characters, its socket's path leaves room for {room}"
+            )
+        return path
+
+    @property
+    def held_sockets_dir(self) -> Path:
+        """The Emperor's on-demand folder: it binds a socket here for every vassal."""
+        return self.sockets_dir / "held"
+
+    def held_socket(self, domain: str) -> Path:
+        """The socket that the Emperor holds for a vassal; `socket` points at it once the site is up."""
+        return self.held_sockets_dir / f"{domain}.socket"
+
+    @property
+    def user_logs_dir(self) -> Path:
+        """The parent of every domain's log folder."""
+        return self.root / "var/log/nginx/user_logs"
+
+    def log_dir(self, domain: str) -> Path:
+        """A domain's log folder: root's, so that no tenant can plant a link in it."""
+        return self.user_logs_dir / domain
+
+    def log_file(self, domain: str, kind: str) -> Path:
+        """One of a domain's logs; `kind` is one of inside.LOG_KINDS."""
+        return self.log_dir(domain) / f"{domain}.{kind}.log"
+
+    @property
+    def state_dir(self) -> Path:
+        """What the product keeps: the registry, and the runtime that chroots share."""
+        return self.root / "var/lib/user_wsgi_wrapper"
+
+    @property
+    def sites_db(self) -> Path:
+        """The default registry, an SQLite file."""
+        return self.state_dir / "sites.db"
+
+    @property
+    def shared_bin(self) -> Path:
+        """What every chroot sees as /bin: the entry, and a link to each of the host's /usr/bin."""
+        return self.state_dir / "bin"
+
+    @property
+    def shared_library(self) -> Path:
+        """What every chroot sees as inside.LIBRARY: the runtime package."""
+        return self.state_dir / "library"
+
+    @property
+    def run_dir(self) -> Path:
+        """Pid files, locks, the Emperor's fifo and generated configurations of a running stack."""
+        return self.root / "run/user_wsgi_wrapper"
+
+    @property
+    def locks_dir(self) -> Path:
+        """One lock file for each domain and each user that was ever warmed."""
+        return self.run_dir / "locks"
+
+    @property
+    def emperor_fifo(self) -> Path:
+        """The Emperor's master fifo; writing `E` makes it scan at once."""
+        return self.run_dir / "emperor.fifo"
+
+    @property
+    def emperor_pidfile(self) -> Path:
+        """The Emperor's process id."""
+        return self.run_dir / "emperor.pid"
+
+    @property
+    def initialize_socket(self) -> Path:
+        """Where nginx asks for a cold site to be warmed."""
+        return self.run_dir / "initialize.socket"
+
+    @property
+    def own_logs_dir(self) -> Path:
+        """The logs of the stack itself: nginx, the Emperor, initialize."""
+        return self.root / "var/log/user_wsgi_wrapper"

@@ -1,0 +1,1 @@
+"""What runs inside the tenant's interpreter: standard library only, so that the tenant's versions win."""
