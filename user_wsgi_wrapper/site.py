@@ -56,9 +56,7 @@ def parse_domain(text: str) -> str:
     if not name:
         raise BadValueError(f"domain {text!r}: it is empty")
     if len(name) > MAX_DOMAIN:
-        raise BadValueError(
-            f"domain {shorten(text)}: {len(name)} characters, at most {MAX_DOMAIN} are allowed"
-        )
+        raise BadValueError(f"domain {shorten(text)}: {len(name)} characters, at most {MAX_DOMAIN} are allowed")
     labels = name.split(".")
     for label in labels:
         if not _LABEL.fullmatch(label):
@@ -123,13 +121,9 @@ def parse_env(text: str) -> tuple[str, str]:
     if not separator:
         raise BadValueError(f"environment {shorten(text)}: K=V is needed")
     if not _ENV_NAME.fullmatch(name):
-        raise BadValueError(
-            f"environment name {shorten(name)}: letters, digits and _ are allowed, no digit first"
-        )
+        raise BadValueError(f"environment name {shorten(name)}: letters, digits and _ are allowed, no digit first")
     if name.startswith(("SITE_", "UWSGI_")):
-        raise BadValueError(
-            f"environment name {shorten(name)}: names that begin with SITE_ or UWSGI_ are reserved"
-        )
+        raise BadValueError(f"environment name {shorten(name)}: names that begin with SITE_ or UWSGI_ are reserved")
     if _CONTROL.search(value):
         raise BadValueError(f"environment {name}: control characters are not allowed in its value")
     return name, value
