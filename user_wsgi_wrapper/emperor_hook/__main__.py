@@ -1,0 +1,274 @@
+"""The command line: `main(argv)` gives the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from user_wsgi_wrapper.emperor_hook import arguments as grammar
+from user_wsgi_wrapper.emperor_hook import checkup, configuration_files, processes, reaper, settings, sites, spinup
+from user_wsgi_wrapper.emperor_hook import config as configuration
+from user_wsgi_wrapper.emperor_hook import tail as logs
+from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
+from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
+from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
+from user_wsgi_wrapper.emperor_hook.spinup import Machine
+from user_wsgi_wrapper.emperor_hook.stack import Stack, StackError, cool_all
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import BadValueError, Site, parse_domain
+
+DONE, FAILED, USAGE = 0, 1, 2
+_FAILURES = (
+    sites.SiteError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError, EmperorDownError, StackError,
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; errors are one line on standard error."""
+    arguments = grammar.parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except BadValueError as error:
+        return _complain(error, USAGE)
+    except _FAILURES as error:
+        return _complain(error, FAILED)
+    except PermissionError as error:
+        return _complain(f"{error.filename}: permission denied; run this as root", FAILED)
+    except OSError as error:
+        return _complain(error, FAILED)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _complain(error: object, status: int) -> int:
+    print(f"user-wsgi-wrapper: {error}", file=sys.stderr)
+    return status
+
+
+def _machine(arguments: argparse.Namespace) -> Machine:
+    layout = Layout(arguments.root.resolve())
+    config = configuration.load(layout, arguments.config)
+    if getattr(arguments, "port", None):
+        front = dataclasses.replace(config.front, listen=(f"127.0.0.1:{arguments.port}",))
+        config = dataclasses.replace(config, front=front)
+    return Machine(layout, config, open_registry(config, layout))
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    bad = [one for one in checkup.examine(machine.layout, machine.config) if not one.good]
+    if bad:
+        raise StackError("\n".join(f"{one.what}: missing; {one.advice}" for one in bad))
+    Stack(machine, arguments.config, _say).run(lambda: _announce(machine))
+    return DONE
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _announce(machine: Machine) -> None:
+    layout = machine.layout
+    port = machine.config.front.listen[0].split()[0].rpartition(":")[2]
+    _say("Serving:")
+    for site in machine.registry.sites():
+        _say(f"  http://{site.domain}{'' if port == '80' else ':' + port}/   {layout.www(site.username)}/")
+    _say(
+        f"Logs: {layout.user_logs_dir}/DOMAIN/DOMAIN.{{access,error,server}}.log; of the stack: {layout.own_logs_dir}"
+    )
+    _say("Ctrl-C stops it.")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    layout = Layout(arguments.root.resolve())
+    findings = list(checkup.examine(layout, configuration.load(layout, arguments.config)))
+    if arguments.json:
+        _print_json([dataclasses.asdict(one) for one in findings])
+    else:
+        for one in findings:
+            print(f"ok       {one.what}" if one.good else f"missing  {one.what}: {one.advice}")
+    return DONE if all(one.good for one in findings) else FAILED
+
+
+def _cool(arguments: argparse.Namespace) -> int:
+    layout = Layout(arguments.root.resolve())
+    domains = cool_all(layout) if arguments.all else _cool_one(layout, arguments.domain)
+    for domain in domains:
+        print(f"{domain}: cold")
+    return DONE
+
+
+def _cool_one(layout: Layout, text: str) -> list[str]:
+    domain = parse_domain(text)
+    spinup.cool(layout, domain)
+    return [domain]
+
+
+def _configure(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    for path in configuration_files.write(machine, machine.layout):
+        print(path)
+    return DONE
+
+
+def _site_add(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    site = settings.new_site(arguments, machine.config.sites)
+    sites.add(machine, site)
+    print(f"{site.domain}: added; its files go to {machine.layout.www(site.username)}")
+    return DONE
+
+
+def _site_set(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    site = settings.with_settings(_site(machine, arguments.domain), arguments)
+    told = sites.change(machine, site)
+    print(f"{site.domain}: changed" + ("" if told else "; it is cold and takes it up on its next request"))
+    return DONE
+
+
+def _site_remove(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    domain = parse_domain(arguments.domain)
+    sites.remove(machine, domain, purge=arguments.purge)
+    print(f"{domain}: removed" + ("" if arguments.purge else "; its files and logs are kept"))
+    return DONE
+
+
+def _site_list(arguments: argparse.Namespace) -> int:
+    found = _machine(arguments).registry.sites()
+    if arguments.json:
+        _print_json([dataclasses.asdict(site) for site in found])
+    else:
+        _print_table(("DOMAIN", "USER"), ((site.domain, site.username) for site in found))
+    return DONE
+
+
+def _site_show(arguments: argparse.Namespace) -> int:
+    site = _site(_machine(arguments), arguments.domain)
+    if arguments.json:
+        _print_json(dataclasses.asdict(site))
+        return DONE
+    for field in dataclasses.fields(site):
+        print(f"{field.name:14}{_plain(getattr(site, field.name))}")
+    return DONE
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{name}={text}" for name, text in value) or "-"
+    return "-" if value is None else str(value)
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    site = _site(machine, arguments.domain)
+    told = sites.reload(machine, site)
+    print(f"{site.domain}: " + ("reloading" if told else "cold; its next request loads the code as it is then"))
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    chosen = [_site(machine, arguments.domain)] if arguments.domain else list(machine.registry.sites())
+    uids = {one.username: one.uid for one in machine.registry.identities()}
+    titles = processes.by_title()
+    rows = [processes.status(machine.layout, site, uids.get(site.username, -1), titles) for site in chosen]
+    if arguments.json:
+        _print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        _print_table(
+            ("DOMAIN", "USER", "STATE", "MIB", "PIDS"),
+            (
+                (row.domain, row.username, row.state, f"{row.memory / 2**20:.0f}", ",".join(map(str, row.pids)))
+                for row in rows
+            ),
+        )
+    return DONE
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    site = _site(machine, arguments.domain)
+    path = machine.layout.log_file(site.domain, arguments.kind)
+    if not path.exists():
+        raise sites.SiteError(f"{path}: no such log yet; it begins with the site's first request")
+    _write_lines(_chosen_lines(path, arguments))
+    return DONE
+
+
+def _chosen_lines(path: Path, arguments: argparse.Namespace) -> Iterable[bytes]:
+    if arguments.follow:
+        wanted: Callable[[bytes], bool] = lambda line: not arguments.request or arguments.request.encode() in line  # noqa: E731
+        return logs.follow(path, 10 if arguments.lines is None else arguments.lines, wanted, lambda: False)
+    if arguments.request:
+        return logs.collect(logs.with_request(path, arguments.request), arguments.lines)
+    return logs.last_lines(path, 50 if arguments.lines is None else arguments.lines)
+
+
+def _write_lines(lines: Iterable[bytes]) -> None:
+    try:
+        for line in lines:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+    except (BrokenPipeError, KeyboardInterrupt):
+        # whoever read has had enough; nothing more must be written at exit
+        sys.stdout = None  # type: ignore[assignment]
+
+
+def _reap(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    living = reaper.emperor_pids(machine.layout)
+    orphans = reaper.find_orphans(machine.registry.identities(), living, machine.layout)
+    rows: list[Any] = list(orphans) if arguments.dry_run else list(reaper.reap(orphans))
+    if arguments.json:
+        _print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        for row in rows:
+            print(row)
+    return DONE
+
+
+def _site(machine: Machine, text: str) -> Site:
+    domain = parse_domain(text)
+    site = machine.registry.find(domain)
+    if site is None:
+        raise NoSuchSiteError(f"domain {domain}: there is no such site")
+    return site
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "up": _up,
+    "check": _check,
+    "cool": _cool,
+    "configure": _configure,
+    "site_add": _site_add,
+    "site_set": _site_set,
+    "site_remove": _site_remove,
+    "site_list": _site_list,
+    "site_show": _site_show,
+    "reload": _reload,
+    "status": _status,
+    "logs": _logs,
+    "reap": _reap,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The command line's grammar and its help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from user_wsgi_wrapper import __version__, inside
+from user_wsgi_wrapper.site import LOG_FORMATS
+
+_DESCRIPTION = """\
+Host many people's WSGI applications on one machine: nginx in front, the uWSGI Emperor
+behind it, one chroot per user. A site that is added answers its first request; nothing
+is restarted for it, and no process runs for a site that nobody visits."""
+
+_EPILOG = """\
+exit status: 0 done, 1 failed, 2 wrong usage or a value that breaks a rule
+
+examples:
+  user-wsgi-wrapper site add www.example.org --user Alice
+  user-wsgi-wrapper up --port 8080
+  user-wsgi-wrapper logs www.example.org -f"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Every leaf sets `command`, the name under which __main__ finds its function."""
+    top = argparse.ArgumentParser(
+        "user-wsgi-wrapper",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="where every path begins (default: /)"
+    )
+    top.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration (default: etc/user_wsgi_wrapper.toml under the root)",
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_running(commands)
+    _add_site(commands)
+    _add_watching(commands)
+    return top
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _leaf(commands: _Commands, name: str, command: str, text: str) -> argparse.ArgumentParser:
+    leaf = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    leaf.set_defaults(command=command)
+    return leaf
+
+
+def _json(leaf: argparse.ArgumentParser) -> None:
+    leaf.add_argument("--json", action="store_true", help="print JSON, one document")
+
+
+def _add_running(commands: _Commands) -> None:
+    up = _leaf(commands, "up", "up", "run the whole stack in the foreground until Ctrl-C or SIGTERM")
+    up.add_argument(
+        "--port", type=_port, metavar="N", help="listen on 127.0.0.1:N instead of what the configuration says"
+    )
+    _json(_leaf(commands, "check", "check", "say what this machine lacks, a line each"))
+    cool = _leaf(commands, "cool", "cool", "make sites cold: the next request builds and starts them afresh")
+    which = cool.add_mutually_exclusive_group(required=True)
+    which.add_argument("domain", nargs="?", metavar="DOMAIN")
+    which.add_argument("--all", action="store_true", help="every site; no Emperor needs to run")
+    _leaf(commands, "configure", "configure", "write the servers' configurations, for running them under systemd")
+
+
+def _add_site(commands: _Commands) -> None:
+    group = commands.add_parser("site", help="add, change, remove and list sites", description="Manage sites.")
+    leaves = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = _leaf(leaves, "add", "site_add", "add a site; it wakes on its first request")
+    add.add_argument("domain", metavar="DOMAIN")
+    add.add_argument("--user", required=True, metavar="NAME", help="the tenant; created if new, case is kept")
+    _settings(add)
+    change = _leaf(leaves, "set", "site_set", "change a site; only what is named changes, a running site takes it up")
+    change.add_argument("domain", metavar="DOMAIN")
+    _settings(change).add_argument("--unset-env", action="append", default=[], metavar="K", help="drop a variable")
+    remove = _leaf(leaves, "remove", "site_remove", "remove a site and end its processes")
+    remove.add_argument("domain", metavar="DOMAIN")
+    remove.add_argument(
+        "--purge", action="store_true", help="delete its logs, and its tenant's files if it was the last"
+    )
+    _json(_leaf(leaves, "list", "site_list", "list the sites"))
+    show = _leaf(leaves, "show", "site_show", "show a site's settings")
+    show.add_argument("domain", metavar="DOMAIN")
+    _json(show)
+
+
+def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    settings = leaf.add_argument_group("settings (paths are as the tenant sees them)")
+    settings.add_argument(
+        "--static",
+        action="append",
+        metavar="URL=DIR",
+        help=f"serve DIR's files under URL; may be given again; '' for none (default: {inside.STATIC_URL}={inside.STATIC_DIR})",
+    )
+    settings.add_argument(
+        "--check-static", metavar="DIR", help="serve any file that exists under DIR first; '' for none"
+    )
+    settings.add_argument("--wsgi-file", metavar="F", help=f"the application (default: {inside.WSGI_FILE})")
+    settings.add_argument("--virtualenv", metavar="DIR", help="a virtual environment of the tenant's; '' for none")
+    settings.add_argument("--env", action="append", metavar="K=V", help="set a variable; may be given again")
+    settings.add_argument("--processes", type=int, metavar="N", help="workers (default: 1)")
+    settings.add_argument("--threads", type=int, metavar="N", help="threads a worker (default: 1)")
+    settings.add_argument(
+        "--idle", type=int, metavar="SECONDS", help="sleep after so long without a request (default: 600)"
+    )
+    settings.add_argument("--memory", type=int, metavar="MIB", help="address space of each process; 0 for no limit")
+    settings.add_argument("--log-format", choices=LOG_FORMATS, help="of the error log (default: text)")
+    return settings
+
+
+def _add_watching(commands: _Commands) -> None:
+    reload = _leaf(commands, "reload", "reload", "reload a site's code, as touching its wsgi.py does")
+    reload.add_argument("domain", metavar="DOMAIN")
+    status = _leaf(commands, "status", "status", "show which sites are cold, idle, running or broken")
+    status.add_argument("domain", nargs="?", metavar="DOMAIN")
+    _json(status)
+    logs = _leaf(commands, "logs", "logs", "print the end of a site's log")
+    logs.add_argument("domain", metavar="DOMAIN")
+    logs.add_argument("--kind", choices=inside.LOG_KINDS, default="error", help="which log (default: error)")
+    logs.add_argument("-n", type=_count, metavar="N", dest="lines", help="how many lines (default: 50)")
+    logs.add_argument("-f", action="store_true", dest="follow", help="go on as lines come, until Ctrl-C")
+    logs.add_argument("--request", metavar="ID", help="only the lines of one request, by the id on its error page")
+    reap = _leaf(commands, "reap", "reap", "end tenants' processes that no living Emperor owns")
+    reap.add_argument("--dry-run", action="store_true", help="list them, end none")
+    _json(reap)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: a port from 1 to 65535 is needed")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: a number of lines is needed")
+    return int(text)

@@ -1,0 +1,89 @@
+"""What this machine lacks to run the stack."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from user_wsgi_wrapper.emperor_hook import nginx, templates
+from user_wsgi_wrapper.emperor_hook.config import Config
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import BadValueError
+
+_PLUGINS = Path("/usr/lib/uwsgi/plugins")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `advice` says what to do if it isn't `good`."""
+
+    what: str
+    good: bool
+    advice: str = ""
+
+
+def examine(layout: Layout, config: Config) -> Iterator[Finding]:
+    """Look at everything that the stack needs; changes nothing."""
+    yield Finding("running as root", os.geteuid() == 0, "run it as root: chroots and mounts need it")
+    yield Finding(f"Linux 5.12 or later ({platform.release()})", _kernel() >= (5, 12), "upgrade the kernel")
+    for program, package in (("/usr/sbin/nginx", "nginx-light"), ("/usr/bin/uwsgi", "uwsgi-core")):
+        yield Finding(program, shutil.which(program) is not None, f"apt-get install {package}")
+    for plugin, package in (("python3", "uwsgi-plugin-python3"), ("ping", "uwsgi-core")):
+        yield Finding(
+            f"uWSGI plugin {plugin}", (_PLUGINS / f"{plugin}_plugin.so").exists(), f"apt-get install {package}"
+        )
+    yield Finding("/usr/bin/python3", Path("/usr/bin/python3").exists(), "apt-get install python3")
+    yield _same_python()
+    yield _nginx_user(config)
+    yield _device_nodes(layout)
+    yield Finding(
+        "the templates", (templates.conf_folder() / "vassal.ini.template").exists(), "install the package again"
+    )
+
+
+def _kernel() -> tuple[int, int]:
+    major, _, rest = platform.release().partition(".")
+    minor = rest.partition(".")[0]
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+
+
+def _same_python() -> Finding:
+    """initialize runs in uWSGI's Python with this interpreter's packages."""
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    what = f"this Python ({here}) and uWSGI's are of one version"
+    try:
+        answer = subprocess.run(
+            ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except OSError as error:
+        return Finding(what, False, str(error))
+    return Finding(what, answer.stdout.strip() == here, "install user-wsgi-wrapper with /usr/bin/python3")
+
+
+def _nginx_user(config: Config) -> Finding:
+    what = f"account {config.front.user} of nginx's workers"
+    try:
+        nginx.account(config.front.user)
+    except BadValueError as error:
+        return Finding(what, False, str(error))
+    return Finding(what, True)
+
+
+def _device_nodes(layout: Layout) -> Finding:
+    """A chroot's /dev/null is made in the chroot itself."""
+    folder = layout.chroots_dir
+    while not folder.exists():
+        folder = folder.parent
+    good = not os.statvfs(folder).f_flag & os.ST_NODEV
+    return Finding(
+        f"device nodes work under {layout.chroots_dir}", good, f"remount the file system of {folder} without nodev"
+    )

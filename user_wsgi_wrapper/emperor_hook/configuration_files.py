@@ -1,0 +1,51 @@
+"""The generated configurations of the stack's three servers, and where they lie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from user_wsgi_wrapper.emperor_hook import emperor, nginx, templates, vassal
+from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
+from user_wsgi_wrapper.emperor_hook.spinup import Machine
+from user_wsgi_wrapper.layout import Layout
+
+
+def front(machine: Machine, door: Layout) -> str:
+    """nginx's http-level configuration; `door` is the layout as nginx's workers reach it."""
+    # initialize answers a POST only once its site is up or given up
+    patience = machine.config.warm.give_up_after + 10
+    return nginx.render(door, machine.config.front, patience)
+
+
+def initialize(machine: Machine) -> str:
+    """The uWSGI configuration of initialize."""
+    _, gid = nginx.account(machine.config.front.user)
+    return templates.fill(
+        "initialize.ini.template",
+        vassal.carry,
+        virtualenv=sys.prefix if sys.prefix != sys.base_prefix else None,
+        socket=machine.layout.initialize_socket,
+        socket_owner=f"root:{nginx.group_name(gid)}",
+        threads=machine.config.warm.threads,
+        backlog=emperor.BACKLOG,
+        log_date=vassal.LOG_DATE,
+    )
+
+
+def write(machine: Machine, door: Layout) -> tuple[Path, ...]:
+    """Write all of them and make the folders that they name; gives the files."""
+    layout, run = machine.layout, machine.layout.run_dir
+    for folder in (layout.vassals_dir, run):
+        folder.mkdir(parents=True, exist_ok=True)
+    run.chmod(0o755)
+    nginx.prepare_folders(layout, machine.config.front)
+    texts = {
+        run / "emperor.ini": emperor.render(layout),
+        run / "initialize.ini": initialize(machine),
+        run / "nginx-front.conf": front(machine, door),
+        run / "nginx.conf": nginx.render_main(door, machine.config.front),
+    }
+    for path, text in texts.items():
+        write_if_changed(path, text)
+    return tuple(texts)

@@ -1,0 +1,38 @@
+"""Asking a site's socket whether somebody listens, and whether its application is loaded."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+# A uwsgi packet of modifier1 100 is a ping: uWSGI's ping plugin answers it from a worker, so only once the
+# application is loaded, and without calling it (uwsgi protocol, modifier1 table).
+_PING = bytes((100, 0, 0, 0))
+
+
+def listens(path: Path) -> bool:
+    """Whether a connection to the unix socket is accepted or queued.
+
+    Note that to knock at a sleeping site's door is to wake it.
+    """
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(path))
+        except BlockingIOError:
+            return True  # the queue is full: there is one
+        except OSError:
+            return False
+    return True
+
+
+def ping(path: Path, timeout: float) -> bool:
+    """Whether a worker of the site behind `path` answers within `timeout` seconds; wakes the site."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(max(timeout, 0.001))
+        try:
+            client.connect(str(path))
+            client.sendall(_PING)
+            return len(client.recv(4)) == 4
+        except OSError:
+            return False

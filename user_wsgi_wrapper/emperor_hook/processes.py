@@ -1,0 +1,84 @@
+"""A site's living processes, and what state they show it to be in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+from user_wsgi_wrapper.emperor_hook import vassal
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import Site
+
+# The runtime renames a worker whose wsgi.py failed to load to "<domain> broken".
+_BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a site is. `state` is cold (never asked for), idle (asleep), running or broken; `memory` in bytes."""
+
+    domain: str
+    username: str
+    state: str
+    pids: tuple[int, ...]
+    memory: int
+
+
+def by_title() -> dict[str, list[psutil.Process]]:
+    """All processes by the first word of their title, which is the domain in a vassal's processes."""
+    titles: dict[str, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        titles.setdefault(_title(process).partition(" ")[0], []).append(process)
+    return titles
+
+
+def of_site(domain: str, uid: int, titles: dict[str, list[psutil.Process]] | None = None) -> list[psutil.Process]:
+    """The vassal's processes: those that carry the domain as their title and run as the tenant.
+
+    A tenant can give his own processes any title; the uid makes that nobody else's matter.
+    """
+    candidates = (by_title() if titles is None else titles).get(domain, [])
+    return [process for process in candidates if _runs_as(process, uid)]
+
+
+def _runs_as(process: psutil.Process, uid: int) -> bool:
+    try:
+        return bool(process.uids().real == uid)
+    except psutil.Error:
+        return False
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""
+
+
+def status(layout: Layout, site: Site, uid: int, titles: dict[str, list[psutil.Process]]) -> Status:
+    """The site's state, from its vassal and from its processes among `titles`, as by_title gives them."""
+    own = of_site(site.domain, uid, titles)
+    return Status(
+        site.domain,
+        site.username,
+        _state(layout, site.domain, own),
+        tuple(sorted(process.pid for process in own)),
+        sum(_memory(process) for process in own),
+    )
+
+
+def _state(layout: Layout, domain: str, own: list[psutil.Process]) -> str:
+    if not vassal.exists(layout, domain):
+        return "cold"
+    if not own:
+        return "idle"
+    broken = f"{domain} {_BROKEN}"
+    return "broken" if any(_title(process) == broken for process in own) else "running"
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

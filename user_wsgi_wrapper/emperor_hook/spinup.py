@@ -1,0 +1,129 @@
+"""Bring one site from cold to serving, and back.
+
+The order is what makes a kill at any point harmless: the chroot is built before the vassal stands, the vassal
+before anyone waits for it, and only a site whose worker has answered gets the link that nginx looks for. Every
+step finds what an earlier try left and completes it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, shared_files, vassal
+from user_wsgi_wrapper.emperor_hook.atomic import link_if_changed
+from user_wsgi_wrapper.emperor_hook.config import Config
+from user_wsgi_wrapper.emperor_hook.locks import locked
+from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, Registry
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import Site
+
+_LOOK_AGAIN = 0.002  # seconds between two looks at a socket that must appear
+_KICK_AGAIN = 0.5
+EMPEROR_PATIENCE = 5.0  # seconds that the Emperor has to bind a vassal's socket; it needs about one millisecond
+
+
+class NeverStartedError(Exception):
+    """No worker of the site answered in time: its import hangs, or kills the worker."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What every operation on sites needs to know."""
+
+    layout: Layout
+    config: Config
+    registry: Registry
+
+
+def is_awake(layout: Layout, domain: str) -> bool:
+    """Whether the site has been woken and somebody listens for it. Wakes it if it went idle."""
+    return layout.socket(domain).exists() and probe.listens(layout.socket(domain))
+
+
+def warm(machine: Machine, domain: str) -> None:
+    """Bring `domain` up and let nginx find it; returns once a worker of it has answered.
+
+    Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, EmperorDownError or NeverStartedError.
+    """
+    give_up_at = time.monotonic() + machine.config.warm.give_up_after
+    with locked(machine.layout, "domain", domain):
+        if is_awake(machine.layout, domain):
+            return
+        _prepare(machine, _find(machine.registry, domain))
+    held = machine.layout.held_socket(domain)
+    if not probe.ping(held, give_up_at - time.monotonic()):
+        raise NeverStartedError(f"{domain}: no worker answered within {machine.config.warm.give_up_after:g} s")
+    publish(machine.layout, domain)
+
+
+def _find(registry: Registry, domain: str) -> Site:
+    site = registry.find(domain)
+    if site is None:
+        raise NoSuchSiteError(f"domain {domain}: there is no such site")
+    return site
+
+
+def _prepare(machine: Machine, site: Site) -> None:
+    """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock."""
+    layout = machine.layout
+    identity = machine.registry.identity(site.username)
+    text = vassal.render(site, identity, layout)
+    with locked(layout, "shared", "files"):
+        shared_files.refresh(layout)
+    with locked(layout, "user", site.username):
+        build_chroot(machine, site)
+    vassal.write(layout, site.domain, text)
+    _wait_for_the_emperor(layout, site.domain)
+
+
+def build_chroot(machine: Machine, site: Site) -> None:
+    """The tenant's chroot with this site's log folder in it. The caller holds the user's lock."""
+    front_uid, _ = nginx.account(machine.config.front.user)
+    identity = machine.registry.identity(site.username)
+    plan = chroot.plan(machine.layout, identity, (site.domain,), chroot.host_facts(), front_uid)
+    chroot.build(plan)
+
+
+def _wait_for_the_emperor(layout: Layout, domain: str) -> None:
+    held = layout.held_socket(domain)
+    deadline = time.monotonic() + EMPEROR_PATIENCE
+    while time.monotonic() < deadline:
+        emperor.kick(layout)
+        kick_again_at = time.monotonic() + _KICK_AGAIN
+        while time.monotonic() < kick_again_at:
+            if probe.listens(held):
+                return
+            time.sleep(_LOOK_AGAIN)
+    raise emperor.EmperorDownError(f"the Emperor did not take up {layout.vassal(domain)}")
+
+
+def publish(layout: Layout, domain: str) -> None:
+    """Let nginx find the site. The link is relative: it holds wherever the root is mounted."""
+    held = layout.held_socket(domain)
+    link_if_changed(layout.socket(domain), Path(held.parent.name) / held.name)
+
+
+def cool(layout: Layout, domain: str) -> bool:
+    """Make a site cold: its next request warms it afresh. False if it was cold. Its processes end soon after."""
+    was_warm = vassal.exists(layout, domain)
+    layout.socket(domain).unlink(missing_ok=True)
+    vassal.remove(layout, domain)
+    if was_warm:
+        try:
+            emperor.kick(layout)
+        except emperor.EmperorDownError:
+            pass  # one that starts later finds no vassal
+    return was_warm
+
+
+def rewrite(machine: Machine, site: Site) -> bool:
+    """Give a warm site its changed settings; False if it is cold and will get them when it wakes."""
+    with locked(machine.layout, "domain", site.domain):
+        if not vassal.exists(machine.layout, site.domain):
+            return False
+        identity = machine.registry.identity(site.username)
+        vassal.write(machine.layout, site.domain, vassal.render(site, identity, machine.layout))
+        emperor.kick(machine.layout)
+        return True

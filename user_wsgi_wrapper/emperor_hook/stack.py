@@ -1,0 +1,194 @@
+"""The whole stack in the foreground: the Emperor, initialize and nginx, until a signal says stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from user_wsgi_wrapper.emperor_hook import (
+    chroot,
+    configuration_files,
+    door,
+    nginx,
+    probe,
+    reaper,
+    service,
+    spinup,
+    vassal,
+)
+from user_wsgi_wrapper.emperor_hook.initialize import CONFIG_VARIABLE, ROOT_VARIABLE
+from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
+from user_wsgi_wrapper.emperor_hook.service import Service
+from user_wsgi_wrapper.emperor_hook.spinup import Machine
+from user_wsgi_wrapper.layout import Layout
+
+START_PATIENCE = 20.0  # seconds that all services together have to come up
+LEFTOVER_PATIENCE = 15.0  # seconds that the services of a killed stack have to end by themselves
+REAP_EVERY = 60.0
+_TICK = 0.2
+_UWSGI = "/usr/bin/uwsgi"
+_NGINX = "/usr/sbin/nginx"
+
+
+class StackError(Exception):
+    """The stack can't run; str() is fit to print and says what to do."""
+
+
+class Stack:
+    """One running stack over one layout; `run` returns after it has been told to stop and left nothing behind."""
+
+    def __init__(self, machine: Machine, config_file: Path | None, say: Callable[[str], None]) -> None:
+        self._machine = machine
+        self._layout = machine.layout
+        self._config_file = config_file
+        self._say = say
+        self._stop_asked = False
+        self._running: dict[str, tuple[Service, subprocess.Popen[bytes]]] = {}
+
+    def run(self, when_up: Callable[[], None]) -> None:
+        """Start everything, call `when_up`, keep it running. Raises StackError."""
+        try:
+            with locked(self._layout, "stack", "up", wait=False):
+                self._take_signals()
+                try:
+                    self._clear_leftovers()
+                    self._start()
+                    when_up()
+                    self._watch()
+                finally:
+                    self._end()
+        except LockedError:
+            raise StackError(f"another stack is running on {self._layout.root}") from None
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        service.become_subreaper()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_asked = True
+
+    def _clear_leftovers(self) -> None:
+        """What a stack that was killed left: its Emperor, orphans, warm sites whose Emperor is gone."""
+        deadline = time.monotonic() + LEFTOVER_PATIENCE
+        while reaper.emperor_pids(self._layout):
+            if time.monotonic() > deadline:
+                raise StackError("an Emperor is already running on this root; stop it first")
+            time.sleep(_TICK)
+        self._reap(everyone=True)
+        cool_all(self._layout)
+
+    def _start(self) -> None:
+        front = self._machine.config.front
+        nginx_layout = door.open_door(self._layout, *nginx.account(front.user))
+        configuration_files.write(self._machine, nginx_layout)
+        for one in self._services():
+            self._running[one.name] = one, service.start(one)
+        self._wait_until_up()
+
+    def _services(self) -> tuple[Service, ...]:
+        run, logs = self._layout.run_dir, self._layout.own_logs_dir
+        environment = {ROOT_VARIABLE: str(self._layout.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        if self._config_file is not None:
+            environment[CONFIG_VARIABLE] = str(self._config_file.resolve())
+        nginx_log = logs / "nginx.error.log"
+        return (
+            Service("emperor", (_UWSGI, "--ini", str(run / "emperor.ini")), logs / "emperor.log"),
+            Service(
+                "initialize", (_UWSGI, "--ini", str(run / "initialize.ini")), logs / "initialize.log", environment
+            ),
+            Service(
+                "nginx",
+                (_NGINX, "-e", str(nginx_log), "-c", str(run / "nginx.conf")),
+                nginx_log,
+                stop_signal=signal.SIGQUIT,
+                patience=3.0,
+            ),
+        )
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + START_PATIENCE
+        while not (
+            self._layout.emperor_fifo.exists()
+            and probe.listens(self._layout.initialize_socket)
+            and (self._layout.run_dir / "nginx.pid").exists()
+        ):
+            self._raise_if_one_died()
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the stack did not come up within {START_PATIENCE:g} s; its logs are in "
+                    f"{self._layout.own_logs_dir}"
+                )
+            time.sleep(0.01)
+        self._raise_if_one_died()
+
+    def _raise_if_one_died(self) -> None:
+        for one, process in self._running.values():
+            if process.poll() is not None:
+                raise StackError(f"{one.name} ended with status {process.returncode}:\n{service.tail(one)}")
+
+    def _watch(self) -> None:
+        reap_at = time.monotonic() + REAP_EVERY
+        while not self._stop_asked:
+            time.sleep(_TICK)
+            self._restart_the_dead()
+            _collect_adopted({process.pid for _, process in self._running.values()})
+            if time.monotonic() >= reap_at:
+                self._reap(everyone=False)
+                reap_at = time.monotonic() + REAP_EVERY
+
+    def _restart_the_dead(self) -> None:
+        for one, process in list(self._running.values()):
+            if process.poll() is not None and not self._stop_asked:
+                self._say(f"{one.name} ended with status {process.returncode}; starting it again")
+                time.sleep(1.0)  # one that can't live must not make this loop spin
+                self._running[one.name] = one, service.start(one)
+
+    def _reap(self, *, everyone: bool) -> None:
+        """End tenants' processes that no Emperor owns (all of them, once there is no Emperor)."""
+        living = frozenset() if everyone else reaper.emperor_pids(self._layout)
+        if not everyone and not living:
+            return
+        identities = self._machine.registry.identities()
+        orphans = reaper.find_orphans(identities, living, self._layout)
+        for reaped in reaper.reap(orphans):
+            self._say(f"reaped {reaped}")
+
+    def _end(self) -> None:
+        for one, process in reversed(list(self._running.values())):
+            service.stop(one, process)
+        self._reap(everyone=True)
+        cool_all(self._layout)
+        chroot.tear_down_all(self._layout)
+        door.close_door(self._layout)
+        _collect_adopted(set())
+
+
+def cool_all(layout: Layout) -> list[str]:
+    """Make every site cold; each is warmed afresh by its next request. Gives the domains."""
+    domains = vassal.warm_domains(layout)
+    for domain in domains:
+        spinup.cool(layout, domain)
+    for left in (*layout.sockets_dir.glob("*.socket"), *layout.held_sockets_dir.glob("*.socket")):
+        left.unlink(missing_ok=True)
+    return domains
+
+
+def _collect_adopted(own: set[int]) -> None:
+    """Collect what has died among processes whose parents are gone: they fall to us, a subreaper or pid 1."""
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if info is None or info.si_pid in own:
+            return
+        try:
+            os.waitpid(info.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            return

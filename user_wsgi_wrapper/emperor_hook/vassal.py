@@ -1,0 +1,97 @@
+"""One site's vassal file: rendered, written, removed.
+
+uWSGI reads a vassal as root and expands `%x`, `$(VAR)`, `@(file)` and `%(option)` in it; `@(exec://…)` runs
+a command. `carry` is the one way a value gets into the file.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from user_wsgi_wrapper import inside
+from user_wsgi_wrapper.emperor_hook import templates
+from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import BadValueError, Site, shorten
+
+HARAKIRI = 300  # seconds; a request that takes longer is ended, or it would hold its worker for ever
+# The stamp that uWSGI puts before each of its lines: an error-log line's, as far as strftime goes.
+LOG_DATE = "%Y-%m-%d %H:%M:%S,000 [-]"
+_EXPANDED = ("$(", "@(", "%(")
+
+
+class Identity(Protocol):
+    """The unix side of a tenant."""
+
+    @property
+    def username(self) -> str:
+        """The tenant's name, case kept."""
+
+    @property
+    def uid(self) -> int:
+        """The uid that the tenant's processes run as."""
+
+    @property
+    def gid(self) -> int:
+        """The gid that no other tenant has."""
+
+
+def carry(value: object) -> str:
+    """A value as it must be written in uWSGI's ini format to be read back byte for byte.
+
+    Raises BadValueError for what the format can't carry: line ends and control characters, surrounding
+    white space, and the openings of uWSGI's own expansions.
+    """
+    text = str(value)
+    if any(character < " " or character == "\x7f" for character in text):
+        raise BadValueError(f"value {shorten(text)}: control characters are not allowed")
+    if text != text.strip(" "):
+        raise BadValueError(f"value {shorten(text)}: it must not begin or end with a space")
+    for opening in _EXPANDED:
+        if opening in text:
+            raise BadValueError(f"value {shorten(text)}: {opening!r} is not allowed, uWSGI would expand it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadValueError(f"value {shorten(text)}: it is not valid text") from None
+    return text.replace("%", "%%")
+
+
+def render(site: Site, identity: Identity, layout: Layout) -> str:
+    """The text of the site's vassal. Raises BadValueError if a value can't be carried safely."""
+    return templates.fill(
+        "vassal.ini.template",
+        carry,
+        site=site,
+        identity=identity,
+        chroot=layout.chroot(site.username),
+        home=inside.home(site.username),
+        server_log=inside.log_file(site.domain, "server"),
+        error_log=inside.log_file(site.domain, "error"),
+        static=":".join(f"{url}={folder}" for url, folder in site.static),
+        harakiri=HARAKIRI,
+        log_date=LOG_DATE,
+    )
+
+
+def write(layout: Layout, domain: str, text: str) -> bool:
+    """Give the Emperor this vassal; True if it differs from the one it had."""
+    return write_if_changed(layout.vassal(domain), text, mode=0o600)
+
+
+def remove(layout: Layout, domain: str) -> None:
+    """Take the vassal away, if it is there; the Emperor ends its processes at its next scan."""
+    layout.vassal(domain).unlink(missing_ok=True)
+
+
+def exists(layout: Layout, domain: str) -> bool:
+    """Whether the site is warm: its Emperor holds a socket for it."""
+    return layout.vassal(domain).exists()
+
+
+def warm_domains(layout: Layout) -> list[str]:
+    """The domains that have a vassal, in order."""
+    try:
+        return sorted(path.stem for path in layout.vassals_dir.iterdir() if path.suffix == ".ini")
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,69 @@
+"""Break off a response whose first bytes are out, so that nobody takes it for a whole one. uWSGI only.
+
+Where the response has a Content-Length, its early end shows by itself. Without one the end of the connection is
+the end of the body, so the connection has to end in an error:
+
+- TCP: a reset (SO_LINGER of 0 seconds, socket(7)).
+- A unix socket knows no reset once its request is read. The front is left waiting instead: a duplicate keeps the
+  connection open after uWSGI has closed its own descriptor, until the front gives up (nginx's `uwsgi_read_timeout`)
+  and cuts its client off. The worker serves on meanwhile.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import struct
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HELD_CONNECTIONS = 32  # at most, each with a sleeping thread
+HELD_SECONDS = 600  # a front that waits longer sees the end of the connection
+
+# The module that uWSGI builds into its interpreter, None elsewhere. A tenant's own uwsgi.py isn't loaded yet.
+UWSGI: Any = sys.modules.get("uwsgi")
+
+_held = threading.BoundedSemaphore(HELD_CONNECTIONS)
+
+
+def cut(has_length: bool) -> None:
+    """Make the current request's connection end in an error. Never raises."""
+    try:
+        fd = os.dup(UWSGI.connection_fd())
+    except (OSError, ValueError):
+        return  # there is no connection any more
+    try:
+        family = _reset_at_close(fd)
+        if family == _socket.AF_UNIX and not has_length and _held.acquire(blocking=False):
+            held, fd = fd, -1
+            threading.Thread(target=_hold, args=(held,), name="cut-response", daemon=True).start()
+    except (OSError, RuntimeError):
+        pass
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _reset_at_close(fd: int) -> int:
+    connection = _socket.socket(fileno=os.dup(fd))
+    try:
+        if connection.family in (_socket.AF_INET, _socket.AF_INET6):
+            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return int(connection.family)
+    finally:
+        connection.close()
+
+
+def _hold(fd: int) -> None:
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLRDHUP)
+        poll.poll(HELD_SECONDS * 1000)
+    finally:
+        os.close(fd)
+        _held.release()

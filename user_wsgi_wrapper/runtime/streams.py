@@ -1,0 +1,197 @@
+"""The text streams that stand in for sys.stderr and wsgi.errors: whole lines of one thread, stamped by the log.
+
+A write that holds one or more whole lines becomes one record. An unfinished line waits, apart for each thread,
+for its end, for a flush, for the end of the request or of the thread. uWSGI and CPython write tracebacks in
+fragments; so do many threads of one application.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from _thread import get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from user_wsgi_wrapper.runtime.error_log import ErrorLog
+
+LINE_LIMIT = 1 << 20  # characters of an unfinished line, so that a program that never ends one can't eat the memory
+
+
+class Pending:
+    """The unfinished lines of all threads, shared by the streams that write to one log.
+
+    `parts` maps a thread's ident to the fragments of its line; it is empty nearly always, which is all that
+    a request has to ask at its end.
+    """
+
+    def __init__(self, log: ErrorLog, current_environ: Callable[[], dict[str, Any] | None]) -> None:
+        self.parts: dict[int, list[str]] = {}
+        self._sizes: dict[int, int] = {}
+        self._log = log
+        self._current_environ = current_environ
+        self._ends = threading.local()
+        # A child process inherits the lines that its parent hasn't finished; only the parent may write them.
+        os.register_at_fork(after_in_child=self.parts.clear)
+
+    def add(self, text: str) -> None:
+        """Take text of the calling thread: its whole lines are one record, the rest waits."""
+        head, newline, tail = text.rpartition("\n")
+        ident = get_ident()
+        if newline:
+            parts = self.parts.pop(ident, None)
+            if parts:
+                self._sizes.pop(ident, None)
+                head = "".join(parts) + head
+            self._log.record(head, self._current_environ())
+        if tail:
+            self._wait(ident, tail)
+
+    def flush(self, ident: int | None = None) -> None:
+        """Write the unfinished line of a thread, by default the calling one."""
+        if ident is None:
+            ident = get_ident()
+        parts = self.parts.pop(ident, None)
+        self._sizes.pop(ident, None)
+        if parts:
+            # A line that was begun with a carriage return is a progress bar's: nothing to go back over here.
+            text = "".join(parts).strip("\r")
+            if text:
+                self._log.record(text, self._current_environ())
+
+    def flush_all(self) -> None:
+        """Write the unfinished lines of all threads: the process ends."""
+        for ident in list(self.parts):
+            self.flush(ident)
+
+    def _wait(self, ident: int, tail: str) -> None:
+        if not hasattr(self._ends, "watch"):
+            self._ends.watch = _ThreadEnd(self, ident)
+        self.parts.setdefault(ident, []).append(tail)
+        size = self._sizes[ident] = self._sizes.get(ident, 0) + len(tail)
+        if size > LINE_LIMIT:
+            self.flush(ident)
+
+
+class _ThreadEnd:
+    """Dies with the thread in whose local storage it lies, and then writes the line that the thread left."""
+
+    def __init__(self, pending: Pending, ident: int) -> None:
+        self._pending = pending
+        self._ident = ident
+
+    def __del__(self) -> None:
+        self._pending.flush(self._ident)
+
+
+class ErrorStream(io.TextIOBase):
+    """A writable text file over the log, as sys.stderr is one over descriptor 2.
+
+    With `shared`, close() does nothing: wsgi.errors belongs to the server (PEP 3333, "Input and Error Streams")
+    and to every other request.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    newlines = None
+    line_buffering = True
+    write_through = False
+    mode = "w"
+
+    def __init__(self, pending: Pending, name: str, shared: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.buffer = _ByteStream(self)
+        self._pending = pending
+        self._shared = shared
+
+    def write(self, text: str, /) -> int:
+        """Take text; returns the number of characters. Raises TypeError for bytes, ValueError once closed."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._check_open()
+        self._pending.add(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
+        """Take all lines as one write, so that they are one record."""
+        text = "".join(lines)
+        if text:
+            self.write(text)
+
+    def flush(self) -> None:
+        """Write the calling thread's unfinished line. Raises ValueError once closed."""
+        self._check_open()
+        if self._pending.parts:
+            self._pending.flush()
+
+    def close(self) -> None:
+        """Flush; then the stream takes nothing any more, unless it is shared."""
+        if self._shared:
+            self.flush()
+        else:
+            super().close()
+
+    def fileno(self) -> int:
+        """Descriptor 2, which leads to the same log."""
+        self._check_open()
+        return 2
+
+    def writable(self) -> bool:
+        """True."""
+        self._check_open()
+        return True
+
+    def reconfigure(self, **_settings: object) -> None:
+        """Accepted as io.TextIOWrapper does and without effect: the log is UTF-8, line by line."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name!r} encoding={self.encoding!r}>"
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+
+
+class _ByteStream(io.BufferedIOBase):
+    """The stream's `buffer`: takes bytes-like objects."""
+
+    def __init__(self, text: ErrorStream) -> None:
+        super().__init__()
+        self._text = text
+
+    @property
+    def raw(self) -> _ByteStream:  # type: ignore[override]
+        """Itself: there is no layer below."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """The text stream's name."""
+        return self._text.name
+
+    def write(self, data: Any, /) -> int:
+        """Take bytes; returns their number. Raises TypeError for text."""
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        data = memoryview(data).tobytes()
+        # A character cut in two by two writes grows together again when the line is encoded.
+        self._text.write(data.decode("utf-8", "surrogateescape"))
+        return len(data)
+
+    def flush(self) -> None:
+        """Write the calling thread's unfinished line."""
+        if not self.closed and not self._text.closed:
+            self._text.flush()
+
+    def fileno(self) -> int:
+        """Descriptor 2."""
+        return self._text.fileno()
+
+    def writable(self) -> bool:
+        """True."""
+        return self._text.writable()
