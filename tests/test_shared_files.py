@@ -78,7 +78,13 @@ def test_the_installed_package_can_be_imported_from_the_library_alone(layout):
         "assert r.__file__.startswith(sys.argv[1]), r.__file__"
     )
     subprocess.run(
-        ["/usr/bin/python3", "-I", "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{code}", layout.shared_library],
+        [
+            "/usr/bin/python3",
+            "-I",
+            "-c",
+            f"import sys; sys.path.insert(0, sys.argv[1])\n{code}",
+            layout.shared_library,
+        ],
         check=True,
     )
     top = {path.name for path in (layout.shared_library / "user_wsgi_wrapper").iterdir()}
@@ -105,7 +111,7 @@ def test_everything_is_roots_and_readable_by_all_whatever_the_umask(layout, pack
 def test_every_module_is_compiled_and_the_code_is_used(layout, package, programs):
     """A worker that starts compiles nothing: its folder is read-only to it."""
     refresh(layout, package, programs)
-    sources = [path for path in (layout.shared_library / "user_wsgi_wrapper").rglob("*.py")]
+    sources = list((layout.shared_library / "user_wsgi_wrapper").rglob("*.py"))
     assert len(sources) == 5
     for path in sources:
         (compiled,) = (path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")
@@ -113,17 +119,17 @@ def test_every_module_is_compiled_and_the_code_is_used(layout, package, programs
         assert compiled.read_bytes()[4] == 0b01  # PEP 552: named by hash, not checked against the source
 
 
-def test_a_second_refresh_changes_nothing_and_is_cheap(layout):
-    """Up to date costs well under a millisecond and touches no file."""
-    refresh(layout)
+def test_a_second_refresh_changes_nothing_and_is_cheap(layout, package):
+    """Up to date costs well under a millisecond and touches no file, with all the host's programs linked."""
+    refresh(layout, package)
     before = listing(layout.shared_library) | listing(layout.shared_bin)
     times = []
     for _ in range(20):
         start = time.perf_counter()
-        refresh(layout)
+        refresh(layout, package)
         times.append(time.perf_counter() - start)
     assert listing(layout.shared_library) | listing(layout.shared_bin) == before
-    assert min(times) < 0.002
+    assert min(times) < 0.001
 
 
 def test_an_upgrade_keeps_the_folders_that_chroots_hold(layout, package, programs):
@@ -201,7 +207,7 @@ def test_what_a_killed_refresh_left_is_made_good(layout, package, programs):
 def test_a_killed_refresh_never_leaves_a_library_that_cannot_be_imported(layout, package, programs):
     """At every moment that the process can be killed the library is whole, or isn't there yet."""
     refresh(layout, package, programs)
-    for number in range(2, 40):
+    for number in range(2, 80):
         set_version(package, number)
         status = refresh_and_die(layout, package, programs, after=number - 1)
         assert imported_version(layout) in ([str(number - 1)] * 2, [str(number)] * 2)

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -332,6 +333,34 @@ def test_a_link_is_followed_only_if_its_owner_owns_the_target(site):
     assert ask(files, "/static/file.js") is not None
     assert ask(files, "/static/folder/site.css") is not None
     assert ask(files, "/static/chain.js") is None
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(site):
+    """Whoever renames things while a request walks down never gets a file from outside."""
+    folder, files = site
+    (folder / "turning").mkdir()
+    (folder / "turning/key").write_bytes(b"harmless")
+    (folder / "aside").symlink_to(folder.parent / "static-secret")
+    stop = threading.Event()
+
+    def turn():
+        while not stop.is_set():
+            for one, other in (("turning", "kept"), ("aside", "turning"), ("turning", "aside"), ("kept", "turning")):
+                os.rename(folder / one, folder / other)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    got = set()
+    try:
+        deadline = time.monotonic() + 10
+        while len(got) < 2 or time.monotonic() < deadline - 9.5:
+            assert time.monotonic() < deadline
+            answer = ask(files, "/static/turning/key")
+            got.add(answer and answer.body)
+    finally:
+        stop.set()
+        thread.join()
+    assert got == {None, b"harmless"}
 
 
 name = st.sampled_from([b"a", b"b", b"c", b".x", b"..", b".", b"link", b""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from user_wsgi_wrapper.site import BadValueError
+from user_wsgi_wrapper.site import MAX_DOMAIN, BadValueError
 
 SUN_PATH = 107  # bytes of a unix socket's path, unix(7)
 
@@ -62,30 +62,28 @@ class Layout:
 
     @property
     def sockets_dir(self) -> Path:
-        """Where nginx looks for the socket of a site that is up."""
+        """Where the Emperor binds a socket for every vassal, and nginx looks for it."""
         return self.root / "var/www/socket"
 
     def socket(self, domain: str) -> Path:
-        """The socket that nginx connects to; absent while the site is cold.
+        """The socket of a site that was asked for; held by the Emperor, also while the site sleeps.
 
         Raises BadValueError if the path is longer than a unix socket's can be.
         """
-        path = self.sockets_dir / f"{domain}.socket"
-        room = SUN_PATH - len(str(self.held_socket("")).encode())
-        if len(domain) > room:
+        if len(domain) > self.longest_domain:
             raise BadValueError(
-                f"domain {domain}: {len(domain)} characters, its socket's path leaves room for {room}"
+                f"domain {domain}: {len(domain)} characters, its socket's path leaves room for {self.longest_domain}"
             )
-        return path
+        return self.sockets_dir / f"{domain}.socket"
 
     @property
-    def held_sockets_dir(self) -> Path:
-        """The Emperor's on-demand folder: it binds a socket here for every vassal."""
-        return self.sockets_dir / "held"
+    def longest_domain(self) -> int:
+        """The length of the longest domain whose socket can be bound under this root."""
+        return min(MAX_DOMAIN, SUN_PATH - len(str(self.sockets_dir / ".socket").encode()))
 
-    def held_socket(self, domain: str) -> Path:
-        """The socket that the Emperor holds for a vassal; `socket` points at it once the site is up."""
-        return self.held_sockets_dir / f"{domain}.socket"
+    def awake_mark(self, domain: str) -> Path:
+        """An empty file that tells nginx to try the socket: a worker of the site has answered there."""
+        return self.sockets_dir / f"{domain}.awake"
 
     @property
     def user_logs_dir(self) -> Path:

@@ -14,7 +14,17 @@ try:
     # The tenant's folder comes first on sys.path, as '' and '.': none of his modules may stand in for one of ours.
     sys.path[:] = [_library, *(entry for entry in _path if entry.startswith(_standard) and "-packages" not in entry)]
     from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
-finally:
-    sys.path[:] = _path
 
-application = build_application(Settings.from_environ(os.environ))
+    sys.path[:] = _path
+    application = build_application(Settings.from_environ(os.environ))
+except BaseException:
+    sys.path[:] = _path
+    sys.excepthook(*sys.exc_info())  # in the server's log: the fault is the installation's, not the tenant's
+
+    def application(environ, start_response):  # type: ignore[no-untyped-def]
+        """Answer 500, so that the server has something to call."""
+        body = b"This site's wrapper could not be started; the server's log has the reason.\n"
+        start_response(
+            "500 Internal Server Error", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        )
+        return [body]

@@ -219,14 +219,17 @@ def _write_lines(lines: Iterable[bytes]) -> None:
             sys.stdout.buffer.flush()
     except (BrokenPipeError, KeyboardInterrupt):
         # whoever read has had enough; nothing more must be written at exit
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
 
 
 def _reap(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
-    living = reaper.emperor_pids(machine.layout)
-    orphans = reaper.find_orphans(machine.registry.identities(), living, machine.layout)
-    rows: list[Any] = list(orphans) if arguments.dry_run else list(reaper.reap(orphans))
+    identities, living = machine.registry.identities(), reaper.emperor_pids(machine.layout)
+    rows: list[Any] = []
+    if arguments.dry_run:
+        rows += reaper.find_orphans(identities, living, machine.layout)
+    else:
+        rows += reaper.reap_all(identities, living, machine.layout)
     if arguments.json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:

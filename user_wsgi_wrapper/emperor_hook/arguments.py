@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from user_wsgi_wrapper import __version__, inside
 from user_wsgi_wrapper.site import LOG_FORMATS
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _leaf(commands: _Commands, name: str, command: str, text: str) -> argparse.ArgumentParser:

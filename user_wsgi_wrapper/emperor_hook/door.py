@@ -44,7 +44,7 @@ def open_door(layout: Layout, uid: int, gid: int) -> Layout:
     source = os.open(layout.root, mounts.FOLDER | os.O_CLOEXEC)
     target = os.open(door, mounts.FOLDER | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        mounts.bind(source, target, mounts.Flags.NOSUID | mounts.Flags.NODEV)
+        mounts.bind(source, target, flags=mounts.Flags.NOSUID | mounts.Flags.NODEV)
     finally:
         os.close(source)
         os.close(target)

@@ -21,7 +21,7 @@ def render(layout: Layout) -> str:
         "emperor.ini.template",
         vassal.carry,
         vassals=layout.vassals_dir,
-        held_sockets=layout.held_sockets_dir,
+        sockets=layout.sockets_dir,
         pidfile=layout.emperor_pidfile,
         fifo=layout.emperor_fifo,
         stats_socket=layout.run_dir / "emperor-stats.socket",

@@ -9,8 +9,8 @@ import re
 from typing import Protocol
 
 from user_wsgi_wrapper.emperor_hook import templates
-from user_wsgi_wrapper.layout import SUN_PATH, Layout
-from user_wsgi_wrapper.site import MAX_DOMAIN, BadValueError, shorten
+from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.site import BadValueError, shorten
 
 # What may stand in a value of nginx's configuration without any quoting.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@\[\]+ -]*")
@@ -67,7 +67,6 @@ def host_regex(longest: int) -> str:
 
 def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
     """The http-level configuration of the front."""
-    room = min(MAX_DOMAIN, SUN_PATH - len(str(layout.held_socket("")).encode()))
     return templates.fill(
         "nginx.conf.template",
         carry,
@@ -77,7 +76,7 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         max_body_mib=front.max_body_mib,
         read_timeout=front.read_timeout,
         initialize_timeout=int(initialize_timeout),
-        host_regex=_Quoted(host_regex(room)),
+        host_regex=_Quoted(host_regex(layout.longest_domain)),
         user_logs=layout.user_logs_dir,
         sockets=layout.sockets_dir,
         initialize_socket=layout.initialize_socket,
@@ -120,10 +119,9 @@ def group_name(gid: int) -> str:
 def prepare_folders(layout: Layout, front: Front) -> None:
     """The folders that nginx opens files in: sockets behind a door that only its group passes."""
     uid, gid = account(front.user)
-    for folder in (layout.sockets_dir, layout.held_sockets_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-        os.chown(folder, 0, gid)
-        folder.chmod(0o750)
+    layout.sockets_dir.mkdir(parents=True, exist_ok=True)
+    os.chown(layout.sockets_dir, 0, gid)
+    layout.sockets_dir.chmod(0o750)
     for folder in (layout.user_logs_dir, layout.own_logs_dir):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, shared_files, vassal
-from user_wsgi_wrapper.emperor_hook.atomic import link_if_changed
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, Registry
@@ -39,7 +37,7 @@ class Machine:
 
 def is_awake(layout: Layout, domain: str) -> bool:
     """Whether the site has been woken and somebody listens for it. Wakes it if it went idle."""
-    return layout.socket(domain).exists() and probe.listens(layout.socket(domain))
+    return layout.awake_mark(domain).exists() and probe.listens(layout.socket(domain))
 
 
 def warm(machine: Machine, domain: str) -> None:
@@ -52,10 +50,9 @@ def warm(machine: Machine, domain: str) -> None:
         if is_awake(machine.layout, domain):
             return
         _prepare(machine, _find(machine.registry, domain))
-    held = machine.layout.held_socket(domain)
-    if not probe.ping(held, give_up_at - time.monotonic()):
+    if not probe.ping(machine.layout.socket(domain), give_up_at - time.monotonic()):
         raise NeverStartedError(f"{domain}: no worker answered within {machine.config.warm.give_up_after:g} s")
-    publish(machine.layout, domain)
+    machine.layout.awake_mark(domain).touch()
 
 
 def _find(registry: Registry, domain: str) -> Site:
@@ -87,28 +84,22 @@ def build_chroot(machine: Machine, site: Site) -> None:
 
 
 def _wait_for_the_emperor(layout: Layout, domain: str) -> None:
-    held = layout.held_socket(domain)
+    path = layout.socket(domain)
     deadline = time.monotonic() + EMPEROR_PATIENCE
     while time.monotonic() < deadline:
         emperor.kick(layout)
         kick_again_at = time.monotonic() + _KICK_AGAIN
         while time.monotonic() < kick_again_at:
-            if probe.listens(held):
+            if probe.listens(path):
                 return
             time.sleep(_LOOK_AGAIN)
     raise emperor.EmperorDownError(f"the Emperor did not take up {layout.vassal(domain)}")
 
 
-def publish(layout: Layout, domain: str) -> None:
-    """Let nginx find the site. The link is relative: it holds wherever the root is mounted."""
-    held = layout.held_socket(domain)
-    link_if_changed(layout.socket(domain), Path(held.parent.name) / held.name)
-
-
 def cool(layout: Layout, domain: str) -> bool:
     """Make a site cold: its next request warms it afresh. False if it was cold. Its processes end soon after."""
     was_warm = vassal.exists(layout, domain)
-    layout.socket(domain).unlink(missing_ok=True)
+    layout.awake_mark(domain).unlink(missing_ok=True)
     vassal.remove(layout, domain)
     if was_warm:
         try:

@@ -155,9 +155,9 @@ class Stack:
         if not everyone and not living:
             return
         identities = self._machine.registry.identities()
-        orphans = reaper.find_orphans(identities, living, self._layout)
-        for reaped in reaper.reap(orphans):
-            self._say(f"reaped {reaped}")
+        for reaped in reaper.reap_all(identities, living, self._layout):
+            if reaped.outcome not in ("gone", "zombie"):
+                self._say(f"reaped {reaped}")
 
     def _end(self) -> None:
         for one, process in reversed(list(self._running.values())):
@@ -174,7 +174,7 @@ def cool_all(layout: Layout) -> list[str]:
     domains = vassal.warm_domains(layout)
     for domain in domains:
         spinup.cool(layout, domain)
-    for left in (*layout.sockets_dir.glob("*.socket"), *layout.held_sockets_dir.glob("*.socket")):
+    for left in (*layout.sockets_dir.glob("*.awake"), *layout.sockets_dir.glob("*.socket")):
         left.unlink(missing_ok=True)
     return domains
 

@@ -18,7 +18,9 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: should a FIFO take the file's place at the last moment, opening it must not wait for a writer
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAX_LINKS = 40  # as the kernel, path_resolution(7)
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENXIO}
+# what a path leads to isn't there, may not be seen, or became something else meanwhile (EINVAL: a link that is none)
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+_ABSENT |= {errno.ENXIO, errno.EINVAL}
 # never shown, whatever an operator allows: names that begin so hold histories, settings and keys
 _SECRET = (b".git", b".env", b".hg", b".svn", b".ht", b".ssh", b".netrc", b".pgpass")
 

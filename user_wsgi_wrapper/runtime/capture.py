@@ -14,11 +14,12 @@ from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
-from user_wsgi_wrapper.runtime.pep3333 import KNOWN_NAMES, check_chunk, check_headers, check_status
+from user_wsgi_wrapper.runtime.pep3333 import KNOWN_NAMES, KNOWN_STATUSES, check_chunk, check_headers, check_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
     from typing import Any
 
     from user_wsgi_wrapper.runtime.error_log import ErrorLog
@@ -40,12 +41,12 @@ def current_environ() -> dict[str, Any] | None:
     It is looked up in the callers' frames: a request pays nothing for it, other threads' code is never taken for
     a request's, and greenlets that share a thread are told apart.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals is _GLOBALS and frame.f_code.co_name in _GUARDS:
             environ: dict[str, Any] | None = frame.f_locals.get("environ")
             return environ
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
@@ -56,8 +57,8 @@ _GUARDS = frozenset(("respond", "__iter__", "close"))
 class Exchange:
     """One request's start_response: what the application called, and whether bytes are out.
 
-    `start` is given to the application, `write` is PEP 3333's write callable. `writer` is None until the
-    application has called start.
+    `start` is given to the application; calling the object itself is PEP 3333's write(). `writer` is None until
+    the application has called start.
     """
 
     __slots__ = ("headers", "sent", "server", "writer")
@@ -73,33 +74,34 @@ class Exchange:
         Raises ResponseError for a broken rule; with `exc_info` and bytes out already, that exception.
         """
         if self.writer is not None:
-            self._check_again(exc_info)
-        sound = type(headers) is list
-        if sound:
-            try:
+            return self._start_again(status, headers, exc_info)
+        # What was checked before passes by one look into a set; every other value has the whole check.
+        try:
+            sound = status in KNOWN_STATUSES and type(headers) is list
+            if sound:
                 for name, value in headers:
                     if name not in KNOWN_NAMES or not value.isprintable() or not value.isascii():
                         sound = False
                         break
-            except (TypeError, ValueError, AttributeError):
-                sound = False
+        except (TypeError, ValueError, AttributeError):
+            sound = False
         if not sound:
-            check_headers(headers)
-        if type(status) is not str or not (status[:3].isdigit() and status[3:4] == " " and status.isprintable()):
             status = check_status(status)
+            check_headers(headers)
         self.headers = headers
-        self.restart(status, headers, exc_info)
-        return self.write
+        self.writer = self.server(status, headers) or _refuse_write
+        return self
 
     def restart(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> None:
-        """Give the server a status and headers; with `exc_info` in place of those it has not sent yet."""
+        """Give the server a status and headers, in place of those it has not sent yet."""
         # uWSGI takes new ones as long as they are unsent, and fails if it is given exc_info.
         if self.writer is None or connection.UWSGI is not None:
-            self.writer = self.server(status, headers)
+            self.writer = self.server(status, headers) or _refuse_write
         else:
-            self.writer = self.server(status, headers, exc_info)
+            self.writer = self.server(status, headers, exc_info) or _refuse_write
+        self.headers = headers
 
-    def write(self, data: bytes, /) -> None:
+    def __call__(self, data: bytes, /) -> None:
         """PEP 3333's write callable. Raises ResponseError for anything but bytes."""
         if type(data) is not bytes:
             check_chunk(data, "write() was given")
@@ -107,15 +109,23 @@ class Exchange:
             self.sent = True
             self.writer(data)  # type: ignore[misc]
 
-    def has_length(self) -> bool:
-        """Whether the headers that are out announce the body's length."""
-        return any(str(name).lower() == "content-length" for name, _value in self.headers)
-
-    def _check_again(self, exc_info: Any) -> None:
+    def _start_again(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], None]:
         if not exc_info:
             raise ResponseError("start_response was called twice; PEP 3333: again only with exc_info")
         if self.sent:
             raise exc_info[1].with_traceback(exc_info[2])
+        status = check_status(status)
+        check_headers(headers)
+        self.restart(status, headers, exc_info)
+        return self
+
+    def has_length(self) -> bool:
+        """Whether the headers that are out announce the body's length."""
+        return any(str(name).lower() == "content-length" for name, _value in self.headers)
+
+
+def _refuse_write(_data: bytes) -> None:
+    raise ResponseError("this server's start_response gives no write(); PEP 3333 has it only for old code")
 
 
 class Body:
@@ -179,7 +189,7 @@ class Body:
 class Capture:
     """A WSGI application, `respond`, that calls `app` and answers in its place when it fails.
 
-    `before_first` is called once, before the first request.
+    `prepare` is called once in each of the server's threads, before that thread's first request.
     """
 
     def __init__(
@@ -189,15 +199,15 @@ class Capture:
         errors: ErrorStream,
         pending: Pending,
         page: ErrorPage,
-        before_first: Callable[[], None] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self._app = app
         self._log = log
         self._errors = errors
         self._page = page
         self.pending = pending
-        if before_first is not None:
-            self._call_before(before_first, app)
+        if prepare is not None:
+            self._app = self._preparing(prepare, app)
 
     def respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request (PEP 3333's application side). Raises nothing under uWSGI."""
@@ -247,20 +257,26 @@ class Capture:
         elif _is_disconnect(error):
             message, trace = f"{what}: the client went away while its request was read", ""
         elif isinstance(error, ResponseError):
-            message, trace = f"{what}: the application broke a rule: {error}", format_exception(error)
+            message, trace = f"{what}: {error}", format_exception(error)
         else:
             message, trace = f"{what}: the application failed in {where}", format_exception(error)
         self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
         return f"{message}\n{trace}" if trace else message
 
-    def _call_before(self, before_first: Callable[[], None], app: Callable[..., Any]) -> None:
+    def _preparing(self, prepare: Callable[[], None], app: Callable[..., Any]) -> Callable[..., Any]:
+        threads = getattr(connection.UWSGI, "cores", 1)
+        prepared = set()
+
         def first(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
-            self._app = app
-            before_first()
+            core = environ.get("uwsgi.core", 0)
+            if core not in prepared:
+                prepare()
+                prepared.add(core)
+                if len(prepared) >= threads:
+                    self._app = app  # it removes itself: later requests don't pay for the question
             return app(environ, start)
 
-        # It replaces itself, so that later requests don't pay for the question.
-        self._app = first
+        return first
 
     def _guard(self, result: Any, environ: dict[str, Any], exchange: Exchange) -> Any:
         """What the server may have of a result that is no plain list or tuple. Raises ResponseError.

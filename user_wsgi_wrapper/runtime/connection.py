@@ -4,9 +4,9 @@ Where the response has a Content-Length, its early end shows by itself. Without 
 the end of the body, so the connection has to end in an error:
 
 - TCP: a reset (SO_LINGER of 0 seconds, socket(7)).
-- A unix socket knows no reset once its request is read. The front is left waiting instead: a duplicate keeps the
-  connection open after uWSGI has closed its own descriptor, until the front gives up (nginx's `uwsgi_read_timeout`)
-  and cuts its client off. The worker serves on meanwhile.
+- A unix socket ends in a reset only if part of the request (a body) is unread, which is then left so. Otherwise
+  the front is left waiting: a duplicate keeps the connection open after uWSGI has closed its own descriptor, until
+  the front gives up (nginx's `uwsgi_read_timeout`) and cuts its client off. The worker serves on meanwhile.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ def cut(has_length: bool) -> None:
     except (OSError, ValueError):
         return  # there is no connection any more
     try:
-        family = _reset_at_close(fd)
-        if family == _socket.AF_UNIX and not has_length and _held.acquire(blocking=False):
+        if not _ends_in_reset(fd) and not has_length and _held.acquire(blocking=False):
             held, fd = fd, -1
             threading.Thread(target=_hold, args=(held,), name="cut-response", daemon=True).start()
     except (OSError, RuntimeError):
@@ -49,12 +48,17 @@ def cut(has_length: bool) -> None:
             os.close(fd)
 
 
-def _reset_at_close(fd: int) -> int:
+def _ends_in_reset(fd: int) -> bool:
+    """Have the connection reset when it is closed; False if that can't be had and the other end still listens."""
     connection = _socket.socket(fileno=os.dup(fd))
     try:
         if connection.family in (_socket.AF_INET, _socket.AF_INET6):
             connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
-        return int(connection.family)
+            return True
+        connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        return True  # unread bytes, or the other end is gone
+    except BlockingIOError:
+        return False
     finally:
         connection.close()
 

@@ -135,7 +135,7 @@ def _check_callable(path: str, application: Any) -> None:
             "callable",
             f"its {CALLABLE!r} is of type {type(application).__name__}, a callable is needed (PEP 3333)",
         )
-    if _is_async(application) or _is_async(getattr(type(application), "__call__", None)):
+    if _is_async(application) or _is_async(type(application).__call__):
         raise WsgiLoadError(
             path,
             "callable",

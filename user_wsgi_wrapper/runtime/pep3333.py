@@ -12,10 +12,11 @@ _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 _CONTROLS = frozenset(
     chr(code) for code in [*range(9), *range(10, 32), 127]
 )  # RFC 9110 section 5.5; a tab is allowed
-_NAMES_LIMIT = 512
+_KNOWN_LIMIT = 512
 
-# Header names that have passed the check: whoever sends them again need not be checked again.
+# Header names and statuses that have passed their check: once is enough for each.
 KNOWN_NAMES: set[str] = set()
+KNOWN_STATUSES: set[str] = set()
 
 
 def check_status(status: Any) -> str:
@@ -25,7 +26,11 @@ def check_status(status: Any) -> str:
     if not (len(status) >= 3 and status[:3].isascii() and status[:3].isdigit() and status[3:4] in ("", " ")):
         raise ResponseError(f"the status {shorten(status)} is not of the form '200 OK' (PEP 3333)")
     _check_text("the status", status)
-    return "".join(status) if len(status) > 3 else f"{status} "
+    if len(status) == 3:
+        return f"{status} "
+    if len(KNOWN_STATUSES) < _KNOWN_LIMIT:
+        KNOWN_STATUSES.add(status)
+    return status
 
 
 def check_headers(headers: Any) -> None:
@@ -41,7 +46,7 @@ def check_headers(headers: Any) -> None:
         if not name or name.strip(_TOKEN):
             raise ResponseError(f"the header name {shorten(name)} is no token (RFC 9110 section 5.1)")
         _check_text(f"the header {name}'s value", value)
-        if len(KNOWN_NAMES) < _NAMES_LIMIT:
+        if len(KNOWN_NAMES) < _KNOWN_LIMIT:
             KNOWN_NAMES.add(name)
 
 

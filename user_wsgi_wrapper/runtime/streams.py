@@ -165,7 +165,7 @@ class _ByteStream(io.BufferedIOBase):
         self._text = text
 
     @property
-    def raw(self) -> _ByteStream:  # type: ignore[override]
+    def raw(self) -> _ByteStream:
         """Itself: there is no layer below."""
         return self
 

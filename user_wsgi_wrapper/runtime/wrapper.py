@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
 import atexit
 import faulthandler
 import io
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_DOMAIN = "localhost"
+_FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT)
 
 
 class Settings:
@@ -91,7 +93,17 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     app = _with_static(app, settings)
     log.release_stderr(server)
     page = ErrorPage(settings.error_page, settings.debug)
-    return Capture(app, log, errors, pending, page, before_first=log.take_stderr).respond
+
+    def prepare() -> None:
+        log.take_stderr()
+        _unblock_faults()
+
+    return Capture(app, log, errors, pending, page, prepare).respond
+
+
+def _unblock_faults() -> None:
+    """Let faulthandler see this thread's faults: uWSGI 2.0.21 blocks all signals in its threads but the first."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _FAULTS)
 
 
 def _take_streams(pending: Pending) -> ErrorStream:

@@ -1,0 +1,5 @@
+def connect():
+    raise LookupError("no database here")
+
+
+connect()

@@ -1,0 +1,1 @@
+raise SystemExit("the tenant's own module was taken")

@@ -1,0 +1,1 @@
+"""Applications as tenants write them, each with what it needs from the package index."""

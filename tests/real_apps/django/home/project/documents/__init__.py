@@ -1,0 +1,1 @@
+"""Documents that visitors put up."""
