@@ -204,7 +204,7 @@ class MariaDB(Server):
             f"--pid-file={self.folder / 'pid'}",
             "--skip-networking",
             "--innodb-buffer-pool-size=16M",
-            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-log-at-trx-commit=2",
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sqlite3
@@ -585,18 +586,24 @@ def remote(own_server: Server) -> Iterator[Registry]:
     opened.close()
 
 
+# PyMySQL leaves a socket that was refused to the collector; assert_down_soon() has it come at once.
+refused_sockets_linger = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
 def assert_down_soon(ask) -> str:
     """It says that the registry is down, soon; what it says."""
     began = time.monotonic()
     with pytest.raises(RegistryDownError) as caught:
         ask()
     assert time.monotonic() - began < DOWN_WITHIN
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    del caught
+    gc.collect()
+    return message
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMySQL leaves refused ones to the collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@refused_sockets_linger
 def test_a_killed_server_is_told_at_once_and_found_again(remote: Registry, own_server: Server) -> None:
     """While it is away every question says so; once it's back the same registry answers."""
     own_server.kill()
@@ -615,8 +622,7 @@ def test_a_server_that_restarted_unnoticed_is_no_error(remote: Registry, own_ser
     assert remote.find("full.example") == FULL
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@refused_sockets_linger
 def test_a_server_that_hangs_is_given_up(remote: Registry, own_server: Server) -> None:
     """It accepts connections and never answers: nobody waits for ever, and later it's found again."""
     with own_server.frozen():
@@ -673,8 +679,7 @@ def test_a_writer_that_never_ends_holds_up_writers_for_a_while_and_readers_not_a
         "mysql://alice:s3cret@/db?unix_socket=/nowhere",
     ],
 )
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@refused_sockets_linger
 def test_no_error_tells_a_password(url: str) -> None:
     """Not the message, not what a log would print of the configuration."""
     parsed = database_url(url)

@@ -48,7 +48,9 @@ def test_path_and_query_arrive_intact(tenant: Tenant) -> None:
     assert page.status == 200
     assert (page.json["rest"], page.json["query"]) == (rest, query)
     environ = page.json["environ"]
-    assert environ["PATH_INFO"] == f"/echo/{rest}".encode().decode("latin-1")
+    decoded = f"/echo/{rest}"  # which Django puts into the environ in the server's place
+    native = decoded if tenant.application == "django" else decoded.encode().decode("latin-1")
+    assert environ["PATH_INFO"] == native
     assert environ["QUERY_STRING"] == sent
     assert environ["REQUEST_URI"] == f"/echo/{quote(rest)}?{sent}"
     assert environ["SCRIPT_NAME"] == ""

@@ -32,8 +32,8 @@ def test_view_that_exits_is_answered_and_recorded(flask: Tenant) -> None:
     assert flask.stack.status(flask.domain)["pids"] == before
 
 
-def test_stream_that_fails_is_cut_and_recorded(flask: Tenant) -> None:
-    """A stream that raises after its first chunk doesn't look complete to the visitor, and stands in the log."""
+def test_response_that_fails_half_way_is_cut_and_recorded(flask: Tenant) -> None:
+    """A response that fails after its first chunk doesn't look whole to the visitor, and its failure is recorded."""
     with flask.browser().open("/late") as response, pytest.raises(http.client.IncompleteRead):
         response.read()
     text = record(flask, access_id(flask, "GET /late"), "the stream has dried up")

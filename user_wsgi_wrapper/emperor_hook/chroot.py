@@ -175,7 +175,11 @@ def mounted_chroots(layout: Layout) -> list[str]:
 def tear_down_all(layout: Layout) -> None:
     """Take away every chroot that has mounts. One that fails leaves no other standing. Raises ChrootError."""
     failures = []
-    for username in mounted_chroots(layout):
+    usernames = mounted_chroots(layout)
+    # All mounts at once: asking the kernel for its mounts again for each of a thousand chroots takes a minute.
+    with contextlib.suppress(OSError):
+        _unmount_beneath(Path(os.path.realpath(layout.chroots_dir)))
+    for username in usernames:
         try:
             tear_down(layout, username)
         except (ChrootError, BadValueError) as error:

@@ -75,7 +75,7 @@ class SiteDefaults:
 class Warm:
     """[warm]: seconds until a waiting visitor gets the waiting page and until a warm-up is a failure."""
 
-    page_after: float = 3.0
+    page_after: float = 5.0
     give_up_after: float = 60.0
     threads: int = 64
 

@@ -54,17 +54,32 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextmanager
+    def turns(self) -> Iterator[None]:
+        """One thread of this process at a time. Raises RegistryDownError if the others take too long."""
+        lock = self._current_process().turns
+        if not lock.acquire(timeout=2 * self._timeout):
+            raise self.down(f"it did not answer another thread within {2 * self._timeout:g} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def close(self) -> None:
         """Close the connections that no one is using. They're made again when needed."""
         process = self._process
         if process.pid == os.getpid() and process.engine is not None:
             process.engine.dispose()
 
-    def _current_engine(self) -> Engine:
+    def _current_process(self) -> _Process:
         process = self._process
         if process.pid != os.getpid():
             # uWSGI forks without Python's at-fork hooks, hence this look at the pid
             process = self._process = _Process(process)
+        return process
+
+    def _current_engine(self) -> Engine:
+        process = self._current_process()
         with process.lock:
             if process.engine is None:
                 process.engine = _make_engine(self.url, self._timeout, self._read_only)
@@ -93,6 +108,7 @@ class _Process:
     def __init__(self, inherited: _Process | None) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
+        self.turns = threading.Lock()
         self.engine: Engine | None = None
         self._inherited = inherited
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, shared_files, vassal
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, Registry
+from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
@@ -70,15 +70,14 @@ def _prepare(machine: Machine, site: Site) -> None:
     with locked(layout, "shared", "files"):
         shared_files.refresh(layout)
     with locked(layout, "user", site.username):
-        build_chroot(machine, site)
+        build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
 
 
-def build_chroot(machine: Machine, site: Site) -> None:
+def build_chroot(machine: Machine, site: Site, identity: Identity) -> None:
     """The tenant's chroot with this site's log folder in it. The caller holds the user's lock."""
     front_uid, _ = nginx.account(machine.config.front.user)
-    identity = machine.registry.identity(site.username)
     plan = chroot.plan(machine.layout, identity, (site.domain,), chroot.host_facts(), front_uid)
     chroot.build(plan)
 

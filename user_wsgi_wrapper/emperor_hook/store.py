@@ -44,36 +44,45 @@ class Store:
     def _prepare(self) -> None:
         if self._is_ready:
             return
+        with self.database.turns():
+            if not self._is_ready:
+                self._prepare_alone()
+                self._is_ready = True
+
+    def _prepare_alone(self) -> None:
         if self.database.backend == "sqlite":
             self._prepare_file(Path(self.database.url.database or ""))
         with self.database.reading() as connection:
             version = _version(connection) if sa.inspect(connection).has_table(tables.schema.name) else None
         if version is None:
-            with self.database.writing() as connection, self._creating(connection):
-                tables.metadata.create_all(connection)
-                version = _version(connection)
-                if version is None:
-                    version = tables.VERSION
-                    connection.execute(tables.schema.insert().values(version=version))
+            version = self._create()
         if version != tables.VERSION:
             raise self.database.down(f"its tables are of version {version}, this program knows {tables.VERSION}")
-        self._is_ready = True
+
+    def _create(self) -> int:
+        """Make what is missing of the tables, one creator at a time; the version that is there in the end."""
+        with self._named_lock(), self.database.writing() as connection:
+            if self.database.backend == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            tables.metadata.create_all(connection)
+            version = _version(connection)
+            if version is None:
+                version = tables.VERSION
+                connection.execute(tables.schema.insert().values(version=version))
+            return version
 
     @contextmanager
-    def _creating(self, connection: Connection) -> Iterator[None]:
-        """One creator at a time. SQLite's writers take turns anyway; MySQL commits before and after each CREATE."""
-        if self.database.backend == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    def _named_lock(self) -> Iterator[None]:
+        """MySQL commits before and after each CREATE, so there it takes a lock that outlives transactions."""
+        if self.database.backend in ("sqlite", "postgresql"):
             yield
-        elif self.database.backend == "sqlite":
-            yield
-        else:
-            name = f"{tables.schema.name} {self.database.url.database}"[:64]
-            if connection.scalar(sa.select(sa.func.get_lock(name, self._timeout))) != 1:
+            return
+        name = f"{tables.schema.name} {self.database.url.database}"[:64]
+        with self.database.reading() as connection:
+            if connection.scalar(sa.select(sa.func.get_lock(name, self._timeout / 2))) != 1:
                 raise self.database.down("another process is creating the tables and does not come to an end")
             try:
                 yield
-                connection.commit()
             finally:
                 connection.execute(sa.select(sa.func.release_lock(name)))
 

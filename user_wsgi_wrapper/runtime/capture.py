@@ -12,9 +12,10 @@ from io import IOBase, TextIOBase
 
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
+from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
-from user_wsgi_wrapper.runtime.pep3333 import KNOWN_NAMES, KNOWN_STATUSES, check_chunk, check_headers, check_status
+from user_wsgi_wrapper.runtime.pep3333 import check_chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,80 +53,6 @@ def current_environ() -> dict[str, Any] | None:
 
 _GLOBALS = globals()
 _GUARDS = frozenset(("respond", "__iter__", "close"))
-
-
-class Exchange:
-    """One request's start_response: what the application called, and whether bytes are out.
-
-    `start` is given to the application; calling the object itself is PEP 3333's write(). `writer` is None until
-    the application has called start.
-    """
-
-    __slots__ = ("headers", "sent", "server", "writer")
-
-    def __init__(self, server: Callable[..., Any]) -> None:
-        self.server = server
-        self.writer: Callable[[bytes], object] | None = None
-        self.sent = False
-
-    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], None]:
-        """PEP 3333's start_response, passed on to the server once both values are checked.
-
-        Raises ResponseError for a broken rule; with `exc_info` and bytes out already, that exception.
-        """
-        if self.writer is not None:
-            return self._start_again(status, headers, exc_info)
-        # What was checked before passes by one look into a set; every other value has the whole check.
-        try:
-            sound = status in KNOWN_STATUSES and type(headers) is list
-            if sound:
-                for name, value in headers:
-                    if name not in KNOWN_NAMES or not value.isprintable() or not value.isascii():
-                        sound = False
-                        break
-        except (TypeError, ValueError, AttributeError):
-            sound = False
-        if not sound:
-            status = check_status(status)
-            check_headers(headers)
-        self.headers = headers
-        self.writer = self.server(status, headers) or _refuse_write
-        return self
-
-    def restart(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> None:
-        """Give the server a status and headers, in place of those it has not sent yet."""
-        # uWSGI takes new ones as long as they are unsent, and fails if it is given exc_info.
-        if self.writer is None or connection.UWSGI is not None:
-            self.writer = self.server(status, headers) or _refuse_write
-        else:
-            self.writer = self.server(status, headers, exc_info) or _refuse_write
-        self.headers = headers
-
-    def __call__(self, data: bytes, /) -> None:
-        """PEP 3333's write callable. Raises ResponseError for anything but bytes."""
-        if type(data) is not bytes:
-            check_chunk(data, "write() was given")
-        if data:
-            self.sent = True
-            self.writer(data)  # type: ignore[misc]
-
-    def _start_again(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], None]:
-        if not exc_info:
-            raise ResponseError("start_response was called twice; PEP 3333: again only with exc_info")
-        if self.sent:
-            raise exc_info[1].with_traceback(exc_info[2])
-        status = check_status(status)
-        check_headers(headers)
-        self.restart(status, headers, exc_info)
-        return self
-
-    def has_length(self) -> bool:
-        """Whether the headers that are out announce the body's length."""
-        return any(str(name).lower() == "content-length" for name, _value in self.headers)
-
-
-def _refuse_write(_data: bytes) -> None:
-    raise ResponseError("this server's start_response gives no write(); PEP 3333 has it only for old code")
 
 
 class Body:

@@ -35,7 +35,7 @@ def format_exception(error: BaseException) -> str:
         trace = _skip_ours(error.__traceback__)
         if trace is None and isinstance(error, ResponseError):
             return ""  # found in what the application returned: none of its frames is on the stack any more
-        formatted = traceback.TracebackException(type(error), error, trace, compact=True)
+        formatted = traceback.TracebackException(type(error), error, trace)
         _drop_ours(formatted, 0)
         return "".join(formatted.format()).rstrip("\n")
     except BaseException as failure:

@@ -133,7 +133,7 @@ def fail_late():
         yield "begun\n"
         raise RuntimeError("the stream has dried up")
 
-    return Response(chunks(), mimetype="text/plain")
+    return Response(chunks(), headers={"Content-Length": "1000"}, mimetype="text/plain")
 
 
 @application.errorhandler(LookupError)
