@@ -70,6 +70,11 @@ class Server:
             )
         wait_until(self._answers, f"{self.backend} answers")
 
+    def start_again(self) -> None:
+        """Start the server unless it runs."""
+        if self._process is None:
+            self.start()
+
     def kill(self) -> None:
         """SIGKILL to the server and to every process it started."""
         if self._process is None:

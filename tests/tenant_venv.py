@@ -14,6 +14,7 @@ from user_wsgi_wrapper import inside
 
 PYTHON = "/usr/bin/python3"  # what a tenant has, not what the operator's environment was made with
 CACHE = Path(__file__).parents[1] / "var/tenant_venvs"
+_NOWHERE = "/path-of-the-environment"  # stands in the kept scripts for the path that each copy gets
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r")
 
 
@@ -25,7 +26,7 @@ def install(requirements: Path, home: Path, username: str) -> str:
     made = _cached(requirements)
     venv, seen = home / "venv", f"{inside.home(username)}/venv"
     subprocess.run(["cp", "-a", str(made), str(venv)], check=True)
-    _move(venv, str(made), seen)
+    _move(venv, _NOWHERE, seen)
     owner = home.stat()
     subprocess.run(["chown", "-R", "-h", f"{owner.st_uid}:{owner.st_gid}", str(venv)], check=True)
     return seen
@@ -45,13 +46,18 @@ def _cached(requirements: Path) -> Path:
 
 
 def _make(made: Path, requirements: Path) -> None:
-    """Make it beside its place, then move it there: a run that was killed leaves none that looks whole."""
+    """Make it beside its place, then move it there: a run that was killed leaves none that looks whole.
+
+    The caller holds the lock.
+    """
+    for left in CACHE.glob(f"{made.name}.*/"):
+        shutil.rmtree(left)
     part = Path(tempfile.mkdtemp(prefix=f"{made.name}.", dir=CACHE))
     try:
         part.chmod(0o755)
         subprocess.run([PYTHON, "-m", "venv", str(part)], check=True)
         subprocess.run([str(part / "bin/python"), *_PIP, str(requirements)], check=True)
-        _move(part, str(part), str(made))
+        _move(part, str(part), _NOWHERE)
         part.rename(made)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -76,6 +76,17 @@ def config(server: SQLite | Server) -> Config:
 
 
 @pytest.fixture
+def file_config(tmp_path: Path) -> Config:
+    """The same on SQLite, for what has nothing to do with the kind of database."""
+    return sqlite_config(tmp_path / "sites.db")
+
+
+def sqlite_config(path: Path) -> Config:
+    url = sa.URL.create("sqlite+pysqlite", database=str(path))
+    return Config(configuration.Database(url, url, timeout=TIMEOUT))
+
+
+@pytest.fixture
 def registry(config: Config) -> Iterator[Registry]:
     opened = open_registry(config, LAYOUT)
     yield opened
@@ -204,9 +215,9 @@ def test_sites_can_be_removed_while_they_are_listed(registry: Registry, monkeypa
         Site("a" * 63 + "." + "b" * 40, "Alice"),
     ],
 )
-def test_an_unlawful_site_is_refused_with_nothing_changed(config: Config, site: Site) -> None:
+def test_an_unlawful_site_is_refused_with_nothing_changed(file_config: Config, site: Site) -> None:
     """The error is one line, and neither the site nor its user is in the registry."""
-    registry = open_registry(config, LAYOUT)
+    registry = open_registry(file_config, LAYOUT)
     with pytest.raises(BadValueError) as caught:
         registry.add(site)
     assert len(str(caught.value).splitlines()) == 1
@@ -227,11 +238,11 @@ def test_an_unlawful_site_is_refused_with_nothing_changed(config: Config, site: 
         ("log_format = 'xml'", "text or json"),
     ],
 )
-def test_what_someone_wrote_into_the_tables_is_checked(config: Config, change: str, complaint: str) -> None:
+def test_what_someone_wrote_into_the_tables_is_checked(file_config: Config, change: str, complaint: str) -> None:
     """A row that breaks the law is an error that names the domain, never a site."""
-    registry = open_registry(config, LAYOUT)
+    registry = open_registry(file_config, LAYOUT)
     registry.add(FULL)
-    execute(config, f"UPDATE user_wsgi_sites SET {change}")
+    execute(file_config, f"UPDATE user_wsgi_sites SET {change}")
     for ask in (lambda: registry.find("full.example"), lambda: list(registry.sites())):
         with pytest.raises(BadValueError, match=r"site 'full\.example' in the registry: ") as caught:
             ask()
@@ -241,11 +252,11 @@ def test_what_someone_wrote_into_the_tables_is_checked(config: Config, change: s
 
 
 @pytest.mark.parametrize("number", [0, 999, 65534, -1, 2**32 - 1])
-def test_ids_that_no_tenant_may_have_are_never_handed_out(config: Config, number: int) -> None:
+def test_ids_that_no_tenant_may_have_are_never_handed_out(file_config: Config, number: int) -> None:
     """Whoever writes root's uid into the table makes nobody root."""
-    registry = open_registry(config, LAYOUT)
+    registry = open_registry(file_config, LAYOUT)
     registry.identity("Alice")
-    execute(config, f"UPDATE user_wsgi_users SET uid = {number}")
+    execute(file_config, f"UPDATE user_wsgi_users SET uid = {number}")
     for ask in (lambda: registry.identity("Alice"), registry.identities):
         with pytest.raises(BadValueError, match=f"'Alice': {number} is no id for a tenant"):
             ask()
@@ -514,11 +525,11 @@ def test_rows_must_agree_on_the_user(config: Config) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "al ice", "", "x" * 30 + "$"])
-def test_a_users_name_that_breaks_the_law_is_refused_wherever_it_is_from(config: Config, name: str) -> None:
+def test_a_users_name_that_breaks_the_law_is_refused_wherever_it_is_from(file_config: Config, name: str) -> None:
     """The operator's tables may hold what can be no folder."""
-    make_operators_tables(config, ("a.example", "Alice"))
-    execute(config, "CREATE TABLE names (username varchar(80))", f"INSERT INTO names VALUES ('{name}')")
-    registry = open_registry(with_lookup(config, "SELECT username FROM names WHERE 'a.example' = %s"), LAYOUT)
+    make_operators_tables(file_config, ("a.example", "Alice"))
+    execute(file_config, "CREATE TABLE names (username varchar(80))", f"INSERT INTO names VALUES ('{name}')")
+    registry = open_registry(with_lookup(file_config, "SELECT username FROM names WHERE 'a.example' = %s"), LAYOUT)
     with pytest.raises(BadValueError, match="username"):
         registry.find("a.example")
     registry.close()
@@ -569,9 +580,9 @@ def test_a_query_that_the_database_refuses_is_told_on_one_line(config: Config) -
 # Databases that fail
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
+@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that the test may kill."""
+    """A server that a test may kill; the next one finds it running again."""
     with BACKENDS[request.param]() as running:
         yield running
 
@@ -584,6 +595,7 @@ def remote(own_server: Server) -> Iterator[Registry]:
     opened.add(FULL)
     yield opened
     opened.close()
+    own_server.start_again()
 
 
 # PyMySQL leaves a socket that was refused to the collector; assert_down_soon() has it come at once.
@@ -691,11 +703,6 @@ def test_no_error_tells_a_password(url: str) -> None:
 
 
 # SQLite's file
-
-
-def sqlite_config(path: Path) -> Config:
-    url = sa.URL.create("sqlite+pysqlite", database=str(path))
-    return Config(configuration.Database(url, url, timeout=TIMEOUT))
 
 
 def test_the_default_registry_is_a_file_that_only_root_reads(tmp_path: Path) -> None:

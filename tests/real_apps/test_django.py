@@ -47,14 +47,20 @@ def test_refuses_a_forged_form(django: Tenant) -> None:
     assert browser.request("/upload?own", "POST", b"note=x", headers).status == 200
 
 
+def test_commands_of_a_package_run_in_the_chroot(django: Tenant) -> None:
+    """What pip installed as a command starts with the tenant's own interpreter and packages."""
+    assert django.run("django-admin", "--version").strip() == django.packages()["Django"]
+
+
 def test_admins_static_files_are_served_as_collected(django: Tenant) -> None:
-    """What `collectstatic` laid out is what visitors get, with its type, its parts and its 304."""
+    """What `collectstatic` laid out, once the workers were up, is what visitors get: its type, its parts, its 304."""
     laid = django.stack.layout.www(django.username) / "static/admin"
     browser = django.browser()
     for name, media_type in (("css/base.css", "text/css"), ("js/core.js", "javascript"), ("img/icon-yes.svg", "svg")):
         content = (laid / name).read_bytes()
         page = browser.request(f"/static/admin/{name}")
         assert (page.status, page.body) == (200, content)
+        assert [browser.request(f"/static/admin/{name}", "HEAD").status for _ in range(8)] == [200] * 8, "each worker"
         assert media_type in page.headers["Content-Type"]
         since = {"If-Modified-Since": page.headers["Last-Modified"]}
         assert browser.request(f"/static/admin/{name}", headers=since).status == 304

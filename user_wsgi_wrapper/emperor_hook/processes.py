@@ -10,8 +10,8 @@ from user_wsgi_wrapper.emperor_hook import vassal
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
-# The runtime renames a worker whose wsgi.py failed to load to "<domain> broken".
-_BROKEN = "broken"
+# How the title of a worker ends whose wsgi.py failed to load; the runtime sees to that.
+_BROKEN = " broken"
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ def _state(layout: Layout, domain: str, own: list[psutil.Process]) -> str:
         return "cold"
     if not own:
         return "idle"
-    broken = f"{domain} {_BROKEN}"
-    return "broken" if any(_title(process) == broken for process in own) else "running"
+    return "broken" if any(_title(process).endswith(_BROKEN) for process in own) else "running"
 
 
 def _memory(process: psutil.Process) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -37,9 +37,13 @@ class Store:
     def writing(self) -> Iterator[Connection]:
         """A transaction that no other writer's overlaps, in whichever process; all of it happens or nothing."""
         self._prepare()
-        with self.database.writing() as connection:
+        with self._turn(), self.database.writing() as connection:
             _lock(connection)
             yield connection
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """SQLite's writers don't queue, they try again: with many threads one of them would come too late."""
+        return self.database.turns() if self.database.backend == "sqlite" else nullcontext()
 
     def _prepare(self) -> None:
         if self._is_ready:
