@@ -23,14 +23,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.live import LiveStack, wait_for  # noqa: E402
+from tests.live import LiveStack, wait_for
 
 APPLICATION = """\
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"ok"]
 """
-VASSAL = "[uwsgi]\nplugins = python3\nuid = 65534\ngid = 65534\nmaster = true\nsocket = {socket}\nchmod-socket = 666\nwsgi-file = {wsgi}\n"
+VASSAL = """\
+[uwsgi]
+plugins = python3
+uid = 65534
+gid = 65534
+master = true
+socket = {socket}
+chmod-socket = 666
+wsgi-file = {wsgi}
+"""
 
 
 def ask(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +16,22 @@ from user_wsgi_wrapper.site import BadValueError, parse_domain, parse_username
 
 LAYOUT = Layout(Path("/r"))
 # Names that are trouble when they meet: each other's prefixes, suffixes and the layout's own words.
-DOMAINS = ["a", "a.ini", "b.a", "held", "held.socket", "a.socket", "a.error.log", "sites.db", "var", "home", "tmp"]
+DOMAINS = [
+    "a",
+    "a.ini",
+    "a.awake",
+    "awake",
+    "a.socket.awake",
+    "b.a",
+    "held",
+    "held.socket",
+    "a.socket",
+    "a.error.log",
+    "sites.db",
+    "var",
+    "home",
+    "tmp",
+]
 USERNAMES = ["a", "A", "a.ini", "home", "var", "tmp", "bin", "held", "a.b", "www"]
 FOLDERS = [
     "vassals_dir",
@@ -27,38 +43,37 @@ FOLDERS = [
     "run_dir",
     "own_logs_dir",
 ]
-FIXED = [
-    "config_file",
-    "held_sockets_dir",
-    "sites_db",
-    "shared_bin",
-    "shared_library",
-    "locks_dir",
-    "emperor_fifo",
-    "emperor_pidfile",
-    "initialize_socket",
-]
+
+
+def methods(parameter: str) -> list[str]:
+    """The names of the layout's methods that take this and nothing else."""
+    functions = inspect.getmembers(Layout, inspect.isfunction)
+    return [name for name, function in functions if list(inspect.signature(function).parameters)[1:] == [parameter]]
 
 
 def of_domain(layout: Layout, domain: str) -> list[Path]:
     """Every path that belongs to one domain."""
     logs = [layout.log_file(domain, kind) for kind in inside.LOG_KINDS]
-    return [layout.vassal(domain), layout.socket(domain), layout.held_socket(domain), layout.log_dir(domain), *logs]
+    return [getattr(layout, name)(domain) for name in methods("domain")] + logs
 
 
 def of_user(layout: Layout, username: str) -> list[Path]:
     """Every path that belongs to one user."""
-    return [
-        layout.chroot(username),
-        layout.storage(username),
-        layout.home(username),
-        layout.www(username),
-        layout.tmp(username),
-    ]
+    return [getattr(layout, name)(username) for name in methods("username")]
 
 
 def fixed(layout: Layout) -> list[Path]:
-    return [getattr(layout, name) for name in (*FOLDERS, *FIXED)]
+    """Every path of the product's own."""
+    names = [name for name, _ in inspect.getmembers(Layout, lambda member: isinstance(member, property))]
+    return [path for name in names if isinstance(path := getattr(layout, name), Path)]
+
+
+def test_these_tests_know_the_layout() -> None:
+    """They find its paths by their signatures."""
+    assert set(FOLDERS) <= set(dir(Layout))
+    assert {"vassal", "socket", "log_dir"} <= set(methods("domain"))
+    assert {"chroot", "storage", "home", "www", "tmp"} <= set(methods("username"))
+    assert len(fixed(LAYOUT)) > len(FOLDERS)
 
 
 def test_the_names_in_these_tests_are_lawful() -> None:
@@ -120,11 +135,11 @@ def test_everything_is_under_the_root(root: str) -> None:
 
 @given(st.integers(1, 300), st.integers(0, 60), st.sampled_from("rü"))
 def test_a_domain_is_as_long_as_its_sockets_path_leaves_room(length: int, depth: int, letter: str) -> None:
-    """Both sockets fit into sun_path, counted in bytes, or the domain is refused; none is refused that fits."""
+    """The socket's path fits into sun_path, counted in bytes, or the domain is refused; none is refused that fits."""
     layout = Layout(Path("/" + letter * depth))
     domain = "a" * length
-    held = len(str(layout.held_socket(domain)).encode())
-    if held <= SUN_PATH:
+    fits = len(str(layout.sockets_dir / f"{domain}.socket").encode()) <= SUN_PATH
+    if fits:
         assert len(str(layout.socket(domain)).encode()) <= SUN_PATH
     else:
         with pytest.raises(BadValueError, match=f"{length} characters, its socket's path leaves room for") as caught:
@@ -135,15 +150,11 @@ def test_a_domain_is_as_long_as_its_sockets_path_leaves_room(length: int, depth:
 def test_the_contracts_paths_are_as_written() -> None:
     """Scripts outside this repository call these names."""
     layout = Layout()
-    assert [str(path) for path in of_domain(layout, "one.example")] == [
-        "/etc/uwsgi/vassals/one.example.ini",
-        "/var/www/socket/one.example.socket",
-        "/var/www/socket/held/one.example.socket",
-        "/var/log/nginx/user_logs/one.example",
-        "/var/log/nginx/user_logs/one.example/one.example.access.log",
-        "/var/log/nginx/user_logs/one.example/one.example.error.log",
-        "/var/log/nginx/user_logs/one.example/one.example.server.log",
-    ]
+    assert str(layout.vassal("one.example")) == "/etc/uwsgi/vassals/one.example.ini"
+    assert str(layout.socket("one.example")) == "/var/www/socket/one.example.socket"
+    for kind in ("access", "error", "server"):
+        log = f"/var/log/nginx/user_logs/one.example/one.example.{kind}.log"
+        assert str(layout.log_file("one.example", kind)) == log
     assert str(layout.chroot("Alice")) == "/mnt/chroots/Alice"
     assert str(layout.storage("Alice")) == "/mnt/user_storage/Alice"
     assert str(layout.sites_db) == "/var/lib/user_wsgi_wrapper/sites.db"

@@ -8,15 +8,21 @@ import sys
 
 _path = sys.path[:]
 _here = os.path.dirname(os.path.abspath(__file__))
-_library = os.path.dirname(_here) if os.path.isdir(_here + "/runtime") else "/opt/user_wsgi_wrapper"  # inside.LIBRARY
+if not os.path.isdir(_here + "/runtime"):  # a copy of this file, in a chroot
+    # inside.LIBRARY, where the package is a link to its current version: all imports must be from one
+    _here = os.path.realpath("/opt/user_wsgi_wrapper/user_wsgi_wrapper")
+_library = os.path.dirname(_here)
 _standard = os.path.dirname(os.path.abspath(os.__file__))
 try:
     # The tenant's folder comes first on sys.path, as '' and '.': none of his modules may stand in for one of ours.
     sys.path[:] = [_library, *(entry for entry in _path if entry.startswith(_standard) and "-packages" not in entry)]
     from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
 
+    _settings = Settings.from_environ(os.environ)
+    if _settings.log_format == "json" or _settings.debug:
+        import json  # noqa: F401 - while no json.py of the tenant's can stand in for it
     sys.path[:] = _path
-    application = build_application(Settings.from_environ(os.environ))
+    application = build_application(_settings)
 except BaseException:
     sys.path[:] = _path
     sys.excepthook(*sys.exc_info())  # in the server's log: the fault is the installation's, not the tenant's

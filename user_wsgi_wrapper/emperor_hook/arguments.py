@@ -101,7 +101,8 @@ def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--static",
         action="append",
         metavar="URL=DIR",
-        help=f"serve DIR's files under URL; may be given again; '' for none (default: {inside.STATIC_URL}={inside.STATIC_DIR})",
+        help="serve DIR's files under URL; may be given again; '' for none "
+        f"(default: {inside.STATIC_URL}={inside.STATIC_DIR})",
     )
     settings.add_argument(
         "--check-static", metavar="DIR", help="serve any file that exists under DIR first; '' for none"

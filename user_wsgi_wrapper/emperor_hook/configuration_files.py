@@ -14,7 +14,7 @@ from user_wsgi_wrapper.layout import Layout
 def front(machine: Machine, door: Layout) -> str:
     """nginx's http-level configuration; `door` is the layout as nginx's workers reach it."""
     # initialize answers a POST only once its site is up or given up
-    patience = machine.config.warm.give_up_after + 10
+    patience = machine.config.warm.give_up_after + 15
     return nginx.render(door, machine.config.front, patience)
 
 

@@ -23,6 +23,7 @@ from user_wsgi_wrapper.emperor_hook import pages, spinup
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
+from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.emperor_hook.warmups import Warmups
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, parse_domain
@@ -41,8 +42,11 @@ _PAGES: tuple[tuple[type[BaseException], pages.Page], ...] = (
     (spinup.NeverStartedError, pages.NEVER_STARTED),
     (BadValueError, pages.CANNOT_BUILD),
     (ChrootError, pages.CANNOT_BUILD),
+    (SharedFilesError, pages.CANNOT_BUILD),
 )
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+
+_MARGIN = 5.0  # seconds, for what a warm-up does beside waiting for a worker
 
 log = logging.getLogger("user_wsgi_wrapper.initialize")
 
@@ -85,12 +89,13 @@ class Initialize:
         if failure is not None:
             return failure
         repeatable = method in _SAFE_TO_REPEAT
-        patience = self._config.page_after if repeatable else self._config.give_up_after
+        # what can't be repeated waits for the end of the warm-up, whatever it is
+        patience = self._config.page_after if repeatable else self._config.give_up_after + _MARGIN
         try:
             self._warmups.join(domain).result(timeout=patience)
         except FutureTimeoutError:
             return pages.WAKING if repeatable else pages.WAKING_POST
-        except Exception as error:  # noqa: BLE001 - whatever it is, the visitor gets an answer; _warm_and_log told it
+        except Exception as error:  # whatever it is, the visitor gets an answer; _warm_and_log told it
             return page_for(error)
         return None
 

@@ -48,7 +48,7 @@ def start(service: Service) -> subprocess.Popen[bytes]:
             env={"PATH": os.defpath, "LANG": "C.UTF-8", **service.environment},
             cwd="/",
             start_new_session=True,
-            preexec_fn=_die_with_the_stack,  # noqa: PLW1509 - the stack has one thread when it starts a service
+            preexec_fn=_die_with_the_stack,  # safe: the stack has but one thread
         )
 
 

@@ -7,6 +7,7 @@ step finds what an earlier try left and completes it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -43,7 +44,8 @@ def is_awake(layout: Layout, domain: str) -> bool:
 def warm(machine: Machine, domain: str) -> None:
     """Bring `domain` up and let nginx find it; returns once a worker of it has answered.
 
-    Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, EmperorDownError or NeverStartedError.
+    Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, SharedFilesError, EmperorDownError or
+    NeverStartedError.
     """
     give_up_at = time.monotonic() + machine.config.warm.give_up_after
     with locked(machine.layout, "domain", domain):
@@ -67,8 +69,7 @@ def _prepare(machine: Machine, site: Site) -> None:
     layout = machine.layout
     identity = machine.registry.identity(site.username)
     text = vassal.render(site, identity, layout)
-    with locked(layout, "shared", "files"):
-        shared_files.refresh(layout)
+    shared_files.refresh(layout)
     with locked(layout, "user", site.username):
         build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
@@ -101,10 +102,8 @@ def cool(layout: Layout, domain: str) -> bool:
     layout.awake_mark(domain).unlink(missing_ok=True)
     vassal.remove(layout, domain)
     if was_warm:
-        try:
+        with contextlib.suppress(emperor.EmperorDownError):  # one that starts later finds no vassal
             emperor.kick(layout)
-        except emperor.EmperorDownError:
-            pass  # one that starts later finds no vassal
     return was_warm
 
 

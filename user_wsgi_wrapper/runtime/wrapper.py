@@ -180,15 +180,19 @@ def _mark_broken(domain: str) -> None:
 
 
 def _with_static(app: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
-    """The application behind the site's static files, unless uWSGI serves those itself."""
-    if not settings.static and settings.check_static is None:
-        return app
+    """The application behind the site's static files.
+
+    uWSGI serves those itself, but a worker of it that finds a mapping's folder missing at its first request never
+    looks for that folder again (its check-static does): so what it left under a mapping's URL is looked for here.
+    """
     options = getattr(connection.UWSGI, "opt", {})
-    if any(name in options for name in ("static-map", "check-static", b"static-map", b"check-static")):
+    served = "check-static" in options or b"check-static" in options
+    check_static = None if served else settings.check_static
+    if not settings.static and check_static is None:
         return app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
-    serve = StaticFiles(settings.static, settings.check_static).serve
+    serve = StaticFiles(settings.static, check_static).serve
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         found = serve(environ, start_response)
