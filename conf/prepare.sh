@@ -8,6 +8,14 @@ die() { say "$0: $*"; exit 1; }
 
 need_root() { [ "$(id -u)" = 0 ] || die "must run as root (it makes chroots and mounts)"; }
 
+# need_passable_root: a / that only root may enter (an image unpacked carelessly) shuts out nginx's workers, PostgreSQL…
+need_passable_root() {
+    case $(stat -c %A /) in
+        *x | *t) ;;
+        *) say "/ can be entered by root alone: giving it the mode that Debian gives it, 755"; chmod 755 / ;;
+    esac
+}
+
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = "ii " ]; }
 
 # need_packages NAME...: install the Debian packages that are missing.

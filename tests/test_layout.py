@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from user_wsgi_wrapper import inside
@@ -133,6 +133,7 @@ def test_everything_is_under_the_root(root: str) -> None:
     assert all(path.relative_to(root) == other.relative_to("/") for path, other in pairs)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(0, 60), st.sampled_from("rü"))
 def test_a_domain_is_as_long_as_its_sockets_path_leaves_room(length: int, depth: int, letter: str) -> None:
     """The socket's path fits into sun_path, counted in bytes, or the domain is refused; none is refused that fits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from user_wsgi_wrapper.emperor_hook.lookup_query import LookupQuery, parse, username
@@ -83,6 +83,7 @@ def test_what_is_no_lookup_is_refused(backend: str, text: str, words: str) -> No
     assert len(str(caught.value).splitlines()) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="'\0", codec="utf-8"), max_size=20), min_size=1, max_size=4))
 def test_a_statement_says_to_the_driver_what_the_query_said(texts: list[str]) -> None:
     """A driver that formats gives the text back byte for byte, and SQLite reads every string as it was written."""
@@ -95,6 +96,7 @@ def test_a_statement_says_to_the_driver_what_the_query_said(texts: list[str]) ->
     assert row == ("a.example", *texts)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("select %s:domain'\"`$-/*#\\;\nEe xt"), max_size=60), st.sampled_from(BACKENDS))
 def test_no_text_is_lost(text: str, backend: str) -> None:
     """The pieces and the placeholders between them are the whole query."""

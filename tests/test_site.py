@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from user_wsgi_wrapper.site import (
@@ -133,6 +133,7 @@ def test_what_is_no_host_name_is_refused(text: str) -> None:
     assert "domain" in refusal(parse_domain, text)
 
 
+@settings(deadline=None)
 @given(DOMAINS)
 def test_a_canonical_domain_stays_as_it_is(text: str) -> None:
     """Every lower-case host name is its own canonical form, with and without a dot at the end."""
@@ -140,6 +141,7 @@ def test_a_canonical_domain_stays_as_it_is(text: str) -> None:
     assert parse_domain(text) == parse_domain(text + ".") == parse_domain(text.upper()) == text
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 @example("ẞ.a")
 @example("a\u0345.example")
@@ -192,6 +194,7 @@ def test_what_can_be_no_folder_or_passwd_entry_is_no_user_name(text: str) -> Non
     assert "username" in refusal(parse_username, text)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_text_is_a_user_name_or_refused(text: str) -> None:
     """A name that is accepted is one part of a path and one field of passwd(5)."""
@@ -222,12 +225,14 @@ def test_a_path_that_is_not_plain_is_refused(text: str) -> None:
     assert "the path" in refusal(lambda value: parse_inside_path("the path", value), text)
 
 
+@settings(deadline=None)
 @given(PATHS)
 def test_every_plain_path_is_accepted(text: str) -> None:
     """And is its own canonical form."""
     assert parse_inside_path("path", text) == text
 
 
+@settings(deadline=None)
 @given(st.one_of(ANY_TEXT, ANY_TEXT.map(lambda text: "/" + text)))
 def test_any_text_is_a_path_or_refused(text: str) -> None:
     """A path that is accepted leads nowhere but down from the root, and is canonical."""
@@ -255,6 +260,7 @@ def test_a_mapping_that_could_be_read_otherwise_is_refused(text: str) -> None:
     refusal(parse_static, text)
 
 
+@settings(deadline=None)
 @given(st.one_of(ANY_TEXT, st.builds("{}={}".format, PATHS, PATHS)))
 def test_mappings_can_be_told_apart_again(text: str) -> None:
     """A mapping that is accepted is still the same after being listed and split."""
@@ -281,12 +287,14 @@ def test_an_environment_setting_that_breaks_the_law_is_refused(text: str) -> Non
     refusal(parse_env, text)
 
 
+@settings(deadline=None)
 @given(ENV_NAMES, st.text(st.characters(exclude_categories=["Cc"]), max_size=50))
 def test_a_setting_comes_through_unchanged(name: str, value: str) -> None:
     """Whatever the value holds."""
     assert parse_env(f"{name}={value}") == (name, value)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_text_is_a_setting_or_refused(text: str) -> None:
     """What is accepted is one line and spells the same again."""
@@ -306,6 +314,7 @@ def test_numbers_have_bounds() -> None:
         assert "from 1 to 3" in refusal(lambda _: parse_number("n", value, 1, 3), "")  # noqa: B023
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_a_quoted_value_is_one_short_line(text: str) -> None:
     """Whatever the value is."""

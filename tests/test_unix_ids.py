@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from user_wsgi_wrapper.emperor_hook.unix_ids import Account, HostAccounts, Identity, check, choose
@@ -83,6 +83,7 @@ IDS = st.integers(1000, 1015)
 ACCOUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.builds(Account, IDS, IDS, st.booleans()))
 
 
+@settings(deadline=None)
 @given(ACCOUNTS, st.sets(IDS), st.permutations("abcdefgh"))
 def test_no_two_tenants_share_an_id(accounts: dict[str, Account], taken: set[int], names: list[str]) -> None:
     """Whatever accounts the machine has, and in whatever order tenants come, though accounts lie in the range."""

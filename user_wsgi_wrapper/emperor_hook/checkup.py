@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def examine(layout: Layout, config: Config) -> Iterator[Finding]:
     yield Finding("/usr/bin/python3", Path("/usr/bin/python3").exists(), "apt-get install python3")
     yield _same_python()
     yield _nginx_user(config)
+    yield _passable_root()
     yield _device_nodes(layout)
     yield Finding(
         "the templates", (templates.conf_folder() / "vassal.ini.template").exists(), "install the package again"
@@ -76,6 +78,11 @@ def _nginx_user(config: Config) -> Finding:
     except BadValueError as error:
         return Finding(what, False, str(error))
     return Finding(what, True)
+
+
+def _passable_root() -> Finding:
+    """Without it no program but root's finds anything on this machine."""
+    return Finding("/ can be entered by everyone", bool(Path("/").stat().st_mode & stat.S_IXOTH), "chmod 755 /")
 
 
 def _device_nodes(layout: Layout) -> Finding:

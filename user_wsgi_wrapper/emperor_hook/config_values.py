@@ -77,8 +77,10 @@ def seconds(least: float, most: float) -> Callable[[object], float]:
 
 def database_url(value: object) -> URL:
     """A URL in SQLAlchemy's form, for one of the databases that the registry knows, its driver filled in."""
+    if not isinstance(value, str):
+        raise BadValueError("not a string")
     try:
-        url = make_url(text(value))
+        url = make_url(value)
     except (ArgumentError, ValueError):
         raise BadValueError("not a database URL (dialect://user:password@host:port/database)") from None
     if url.drivername not in DRIVERS:
