@@ -99,17 +99,17 @@ class Server:
                 _send(one, signal.SIGCONT)
 
     def new_url(self) -> str:
-        """The URL of an empty database of its own."""
+        """The URL of an empty place for tables."""
         name = next(self._names)
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE SCHEMA {name}")
         return self.url(name)
 
     def execute(self, statement: str) -> None:
         """Run a statement as the server's administrator."""
         raise NotImplementedError
 
-    def url(self, database: str) -> str:
-        """The URL of a database, as it stands in the configuration."""
+    def url(self, schema: str) -> str:
+        """The URL of a schema, as it stands in the configuration."""
         raise NotImplementedError
 
     def _creation(self) -> Sequence[str]:
@@ -156,8 +156,9 @@ class PostgreSQL(Server):
         ) as connection:
             connection.execute(statement)
 
-    def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.folder}"
+    def url(self, schema: str) -> str:
+        # a schema of one database: to create a database takes PostgreSQL a thousand files
+        return f"postgresql://postgres@/postgres?host={self.folder}&options=-csearch_path%3D{schema}"
 
     def _creation(self) -> Sequence[str]:
         initdb = str(_POSTGRESQL_PROGRAMS / "initdb")
@@ -188,8 +189,8 @@ class MariaDB(Server):
         with pymysql.connect(unix_socket=self.socket_path, user="root") as connection, connection.cursor() as cursor:
             cursor.execute(statement)
 
-    def url(self, database: str) -> str:
-        return f"mysql://root@/{database}?unix_socket={self.socket_path}"
+    def url(self, schema: str) -> str:
+        return f"mysql://root@/{schema}?unix_socket={self.socket_path}"
 
     def _creation(self) -> Sequence[str]:
         return [

@@ -54,7 +54,12 @@ def open_door(layout: Layout, uid: int, gid: int) -> Layout:
 def close_door(layout: Layout) -> None:
     """Take the door away, also one that a killed stack left."""
     door = _door(layout)
-    while door.is_mount():
+    while _is_mounted(door):
         mounts.unmount(door)
     if door.is_dir():
         door.rmdir()
+
+
+def _is_mounted(door: Path) -> bool:
+    # os.path.ismount can't tell a bind mount of the same file system
+    return any(mount.target == os.path.realpath(door) for mount in mounts.mounted_beneath(door.parent.resolve()))
