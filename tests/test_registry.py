@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
-import os
-import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from tests.databases import BACKENDS, Server, SQLite
+from tests.registries import FULL, LAYOUT, TIMEOUT, assert_down_soon, config_for, execute, sqlite_config
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import registry as registry_module
 from user_wsgi_wrapper.emperor_hook import tables
@@ -33,32 +29,12 @@ from user_wsgi_wrapper.emperor_hook.registry import (
     open_registry,
 )
 from user_wsgi_wrapper.emperor_hook.unix_ids import Account
-from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site
 
-TIMEOUT = 1.0
-# An answer takes at most: a ping of the pooled connection, then a new connection, for which libpq takes 2 s at least.
-DOWN_WITHIN = 6.0
 THE_SEED_QUERY = (
     "SELECT concat('/mnt/user_storage/webapps/', lower(username), '/escalate_privileges.py'), username as "
     "cased_username from auth_user, webapps_userdomain where auth_user.id = webapps_userdomain.user_id and "
     "webapps_userdomain.domain_name = %s"
-)
-LAYOUT = Layout(Path("/nowhere"))
-# Every field differs from its default; text of the sort that a careless column would change.
-FULL = Site(
-    "full.example",
-    "Alice",
-    wsgi_file="/var/www/Größe/日本/𝄞.py",
-    static=(("/static", "/var/www/static"), ("/m'ed\"ia", "/var/www/%s;--\\")),
-    check_static="/var/www/Pub lic",
-    virtualenv="/home/Alice/.venv",
-    env=(("A", "1"), ("B", ""), ("C", "k=v ' \" \\ % :x 𝄞")),
-    processes=2,
-    threads=3,
-    idle=4,
-    memory=512,
-    log_format="json",
 )
 
 
@@ -72,7 +48,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[SQLite | Server]:
 def config(server: SQLite | Server) -> Config:
     """A configuration with an empty database of its own."""
     url = database_url(server.new_url())
-    return Config(configuration.Database(url, url, timeout=TIMEOUT))
+    return config_for(url)
 
 
 @pytest.fixture
@@ -81,27 +57,11 @@ def file_config(tmp_path: Path) -> Config:
     return sqlite_config(tmp_path / "sites.db")
 
 
-def sqlite_config(path: Path) -> Config:
-    url = sa.URL.create("sqlite+pysqlite", database=str(path))
-    return Config(configuration.Database(url, url, timeout=TIMEOUT))
-
-
 @pytest.fixture
 def registry(config: Config) -> Iterator[Registry]:
     opened = open_registry(config, LAYOUT)
     yield opened
     opened.close()
-
-
-def execute(config: Config, *statements: str) -> None:
-    """What an operator types into the database's shell."""
-    if config.registry.url.get_backend_name() == "sqlite":
-        Path(config.registry.url.database).touch()
-    database = Database(config.registry.url, TIMEOUT, read_only=False)
-    with database.writing() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    database.close()
 
 
 def with_lookup(config: Config, query: str) -> Config:
@@ -577,82 +537,6 @@ def test_a_query_that_the_database_refuses_is_told_on_one_line(config: Config) -
     registry.close()
 
 
-# Databases that fail
-
-
-@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
-def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that a test may kill; the next one finds it running again."""
-    with BACKENDS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def remote(own_server: Server) -> Iterator[Registry]:
-    """A registry on it, in use."""
-    url = database_url(own_server.new_url())
-    opened = open_registry(Config(configuration.Database(url, url, timeout=TIMEOUT)), LAYOUT)
-    opened.add(FULL)
-    yield opened
-    opened.close()
-    own_server.start_again()
-
-
-# PyMySQL leaves a socket that was refused to the collector; assert_down_soon() has it come at once.
-refused_sockets_linger = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-def assert_down_soon(ask) -> str:
-    """It says that the registry is down, soon; what it says."""
-    began = time.monotonic()
-    with pytest.raises(RegistryDownError) as caught:
-        ask()
-    assert time.monotonic() - began < DOWN_WITHIN
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    del caught
-    gc.collect()
-    return message
-
-
-@refused_sockets_linger
-def test_a_killed_server_is_told_at_once_and_found_again(remote: Registry, own_server: Server) -> None:
-    """While it is away every question says so; once it's back the same registry answers."""
-    own_server.kill()
-    assert_down_soon(lambda: remote.find("full.example"))
-    assert_down_soon(lambda: remote.identity("Bob"))
-    assert_down_soon(lambda: remote.add(Site("b.example", "Bob")))
-    own_server.start()
-    assert remote.find("full.example") == FULL
-    remote.add(Site("b.example", "Bob"))
-
-
-def test_a_server_that_restarted_unnoticed_is_no_error(remote: Registry, own_server: Server) -> None:
-    """A pooled connection is tried before it's used."""
-    own_server.kill()
-    own_server.start()
-    assert remote.find("full.example") == FULL
-
-
-@refused_sockets_linger
-def test_a_server_that_hangs_is_given_up(remote: Registry, own_server: Server) -> None:
-    """It accepts connections and never answers: nobody waits for ever, and later it's found again."""
-    with own_server.frozen():
-        assert_down_soon(lambda: remote.find("full.example"))
-        assert_down_soon(lambda: remote.find("full.example"))
-    assert remote.find("full.example") == FULL
-
-
-def test_a_query_that_takes_too_long_is_given_up(own_server: Server) -> None:
-    """The operator's query is bounded too, and the server doesn't go on with it."""
-    url = database_url(own_server.new_url())
-    nap = {"postgresql": "pg_sleep(20)", "mariadb": "sleep(20)"}[own_server.backend]
-    query = f"SELECT 'Alice' AS username, {nap} WHERE 'a.example' = %s"
-    registry = open_registry(Config(configuration.Database(url, url, lookup_query=query, timeout=TIMEOUT)), LAYOUT)
-    assert_down_soon(lambda: registry.find("a.example"))
-    registry.close()
-
-
 def test_a_writer_that_never_ends_holds_up_writers_for_a_while_and_readers_not_at_all(
     config: Config, registry: Registry
 ) -> None:
@@ -678,112 +562,3 @@ def test_a_writer_that_never_ends_holds_up_writers_for_a_while_and_readers_not_a
         thread.join()
     registry.add(Site("b.example", "Bob"))
     stuck.close()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://alice:s3cret@127.0.0.1:1/db",
-        "mysql://alice:s3cret@127.0.0.1:1/db",
-        "postgresql://alice@127.0.0.1:1/db?password=s3cret",
-        "postgresql://alice:s3cret@/db?host=/nowhere",
-        "postgresql://alice:s3cret@127.0.0.1:1/db?s3cret=1",
-        "mysql://alice:s3cret@/db?unix_socket=/nowhere",
-    ],
-)
-@refused_sockets_linger
-def test_no_error_tells_a_password(url: str) -> None:
-    """Not the message, not what a log would print of the configuration."""
-    parsed = database_url(url)
-    config = Config(configuration.Database(parsed, parsed, timeout=TIMEOUT))
-    registry = open_registry(config, LAYOUT)
-    assert "s3cret" not in assert_down_soon(lambda: registry.find("a.example"))
-    if "password=" not in url and "?s3cret" not in url:
-        assert "s3cret" not in repr(config)
-
-
-# SQLite's file
-
-
-def test_the_default_registry_is_a_file_that_only_root_reads(tmp_path: Path) -> None:
-    """Its folder is made, it is in WAL mode, and its companions are as closed as it is."""
-    layout = Layout(tmp_path)
-    registry = open_registry(configuration.load(layout, None), layout)
-    registry.add(Site("a.example", "Alice"))
-    assert layout.sites_db.stat().st_mode & 0o777 == 0o600
-    with sqlite3.connect(layout.sites_db) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        connection.execute("SELECT * FROM user_wsgi_sites").fetchall()
-        modes = {path.name: path.stat().st_mode & 0o777 for path in layout.sites_db.parent.iterdir()}
-    connection.close()
-    assert modes == dict.fromkeys(("sites.db", "sites.db-wal", "sites.db-shm"), 0o600)
-
-
-def test_a_file_that_others_can_read_is_closed(tmp_path: Path) -> None:
-    """An operator's copy may have come with any mode."""
-    path = tmp_path / "sites.db"
-    path.touch(mode=0o644)
-    open_registry(sqlite_config(path), LAYOUT).identity("Alice")
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("name", ["a?mode=memory", "a#b", "a%41", "a b;'\"", "日本"])
-def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """No character of it is taken for a parameter."""
-    registry = open_registry(sqlite_config(tmp_path / name), LAYOUT)
-    registry.add(FULL)
-    assert registry.find("full.example") == FULL
-    assert {path.name for path in tmp_path.iterdir()} == {name}
-
-
-def test_a_file_that_is_no_database_is_told_and_kept(tmp_path: Path) -> None:
-    """It isn't overwritten."""
-    path = tmp_path / "sites.db"
-    path.write_bytes(b"precious" * 1000)
-    assert "file is not a database" in assert_down_soon(
-        lambda: open_registry(sqlite_config(path), LAYOUT).find("a.example")
-    )
-    assert path.read_bytes() == b"precious" * 1000
-
-
-def test_a_file_that_vanished_is_not_quietly_replaced_by_an_empty_one(tmp_path: Path) -> None:
-    """Otherwise every id would be handed out a second time."""
-    path = tmp_path / "sites.db"
-    registry = open_registry(sqlite_config(path), LAYOUT)
-    registry.identity("Alice")
-    path.unlink()
-    assert_down_soon(lambda: registry.identity("Bob"))
-    assert not path.exists()
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """An error of the file system is the registry's, on one line."""
-    (tmp_path / "file").touch()
-    path = tmp_path / "file" / "sites.db"
-    message = assert_down_soon(lambda: open_registry(sqlite_config(path), LAYOUT).find("a.example"))
-    assert "Not a directory" in message or "File exists" in message
-
-
-def test_a_value_of_a_wrong_type_is_refused(tmp_path: Path) -> None:
-    """SQLite lets any type into any column."""
-    config = sqlite_config(tmp_path / "sites.db")
-    registry = open_registry(config, LAYOUT)
-    registry.add(FULL)
-    for change in ("idle = 'x'", "wsgi_file = x'2f61'", "memory = 1.5"):
-        execute(config, f"UPDATE user_wsgi_sites SET {change}")
-        with pytest.raises(BadValueError, match=f"{change.split()[0]} .*wrong type"):
-            registry.find("full.example")
-        registry.remove("full.example")
-        registry.add(FULL)
-
-
-def test_no_descriptor_is_kept(tmp_path: Path) -> None:
-    """An SQLite registry holds no file open between questions, so nothing of it lives through a fork."""
-    registry = open_registry(sqlite_config(tmp_path / "sites.db"), LAYOUT)
-    registry.add(FULL)
-    held = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if _is_open(number)]
-    assert not [path for path in held if path.startswith(str(tmp_path))]
-
-
-def _is_open(number: str) -> bool:
-    return os.path.islink(f"/proc/self/fd/{number}")

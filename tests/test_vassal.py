@@ -193,8 +193,8 @@ def test_spaces_that_uwsgi_would_strip_are_refused(layout, value):
 
 
 NEAR_MISSES = [
-    "@ (exec://touch $PLANTED)", "@[exec://touch $PLANTED]", "@", "@%", "%@", "exec://touch $PLANTED", "%", "%%", "%d",
-    "100%", "(exec://touch $PLANTED)", ")@", "@\u200b(exec://touch $PLANTED)", "@\uff08exec://touch $PLANTED)",
+    "@ (exec://touch $PLANTED)", "@[exec://touch $PLANTED]", "@", "@%", "%@", "exec://touch $PLANTED", "%", "%%",
+    "%d", "100%", "(exec://touch $PLANTED)", ")@", "@\u200b(exec://touch $PLANTED)", "@\uff08exec://touch $PLANTED)",
     "\u2028exec-asap = touch $PLANTED", "\x85exec-asap = touch $PLANTED", "$HOME", "${HOME}", "`touch $PLANTED`",
     "%%@", "@%%", "$%", "%n", "\\", "x\\", "x\\\\",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from user_wsgi_wrapper import __version__, inside
 from user_wsgi_wrapper.site import LOG_FORMATS
@@ -23,9 +23,17 @@ examples:
   user-wsgi-wrapper logs www.example.org -f"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line, as all others of this program."""
+
+    def error(self, message: str) -> NoReturn:
+        text = " ".join(message.split())
+        self.exit(2, f"{self.prog}: {text} (see {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line. Every leaf sets `command`, the name under which __main__ finds its function."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         "user-wsgi-wrapper",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -138,12 +146,12 @@ def _add_watching(commands: _Commands) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r}: a port from 1 to 65535 is needed")
     return int(text)
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise argparse.ArgumentTypeError(f"{text!r}: a number of lines is needed")
     return int(text)

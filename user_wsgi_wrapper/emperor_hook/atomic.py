@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
-    """Make `path` hold `text`; True if it didn't before. A reader sees the old file or the new one.
-
-    The temporary name ends in .tmp, which the Emperor's scan leaves alone.
-    """
+    """Make `path` hold `text`; True if it didn't before. A reader sees the old file or the new one."""
     data = text.encode()
     try:
         if path.read_bytes() == data:
@@ -18,12 +18,12 @@ def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(data)
-    os.replace(temporary, path)  # noqa: PTH105 - the pair with os.open above
+    with _replacement(path) as temporary:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
     return True
 
 
@@ -34,8 +34,22 @@ def link_if_changed(path: Path, target: Path) -> bool:
             return False
     except OSError:
         pass
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    os.replace(temporary, path)  # noqa: PTH105
+    with _replacement(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
     return True
+
+
+@contextmanager
+def _replacement(path: Path) -> Iterator[Path]:
+    """A name beside `path` for this thread alone, to make what takes its place; nothing stays if that fails.
+
+    The name ends in .tmp, which the Emperor's scan leaves alone.
+    """
+    temporary = path.with_name(f"{path.name}.{threading.get_native_id()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)  # noqa: PTH105 - the pair of the os.open above
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -66,7 +66,7 @@ def _same_python() -> Finding:
             text=True,
             timeout=30,
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(what, False, str(error))
     return Finding(what, answer.stdout.strip() == here, "install user-wsgi-wrapper with /usr/bin/python3")
 

@@ -24,7 +24,7 @@ class ConfigError(BadValueError):
 
 
 @dataclass(frozen=True)
-class Database:
+class RegistrySettings:
     """[registry]: where the sites are kept, and where else a domain is looked up.
 
     `lookup_query` is a SELECT with a placeholder, see lookup_query.py; `timeout`, in seconds, bounds the wait for a
@@ -84,7 +84,7 @@ class Warm:
 class Config:
     """The whole configuration."""
 
-    registry: Database
+    registry: RegistrySettings
     ids: IdRange = field(default_factory=IdRange)
     front: Front = field(default_factory=Front)
     sites: SiteDefaults = field(default_factory=SiteDefaults)
@@ -152,7 +152,7 @@ def parse(document: bytes, default_url: URL) -> Config:
     registry = found["registry"]
     url = registry.pop("url", default_url)
     config = Config(
-        Database(url=url, lookup_url=registry.pop("lookup_url", url), **registry),
+        RegistrySettings(url=url, lookup_url=registry.pop("lookup_url", url), **registry),
         IdRange(**found["ids"]),
         Front(**found["front"]),
         SiteDefaults(**found["sites"]),

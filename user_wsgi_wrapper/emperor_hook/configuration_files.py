@@ -10,6 +10,10 @@ from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 
+# The environment variables in which initialize gets the two global options.
+ROOT_VARIABLE = "USER_WSGI_WRAPPER_ROOT"
+CONFIG_VARIABLE = "USER_WSGI_WRAPPER_CONFIG"
+
 
 def front(machine: Machine, door: Layout) -> str:
     """nginx's http-level configuration; `door` is the layout as nginx's workers reach it."""

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from werkzeug.wrappers import Request, Response
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import pages, spinup
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
+from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
@@ -30,10 +30,6 @@ from user_wsgi_wrapper.site import BadValueError, parse_domain
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-# The names under which the stack hands its two global options over.
-ROOT_VARIABLE = "USER_WSGI_WRAPPER_ROOT"
-CONFIG_VARIABLE = "USER_WSGI_WRAPPER_CONFIG"
 
 _PAGES: tuple[tuple[type[BaseException], pages.Page], ...] = (
     (NoSuchSiteError, pages.NO_SITE),
@@ -91,13 +87,11 @@ class Initialize:
         repeatable = method in _SAFE_TO_REPEAT
         # what can't be repeated waits for the end of the warm-up, whatever it is
         patience = self._config.page_after if repeatable else self._config.give_up_after + _MARGIN
-        try:
-            self._warmups.join(domain).result(timeout=patience)
-        except FutureTimeoutError:
+        warmup = self._warmups.join(domain)
+        if warmup not in wait([warmup], timeout=patience).done:
             return pages.WAKING if repeatable else pages.WAKING_POST
-        except Exception as error:  # whatever it is, the visitor gets an answer; _warm_and_log told it
-            return page_for(error)
-        return None
+        error = warmup.exception()  # whatever it is, the visitor gets an answer; _warm_and_log told it
+        return None if error is None else page_for(error)
 
     def _warm_and_log(self, domain: str) -> None:
         began = time.monotonic()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 # A uwsgi packet of modifier1 100 is a ping: uWSGI's ping plugin answers it from a worker, so only once the
 # application is loaded, and without calling it (uwsgi protocol, modifier1 table).
 _PING = bytes((100, 0, 0, 0))
+_KNOCK_AGAIN = 0.05  # seconds
 
 
 def listens(path: Path) -> bool:
@@ -27,12 +29,23 @@ def listens(path: Path) -> bool:
 
 
 def ping(path: Path, timeout: float) -> bool:
-    """Whether a worker of the site behind `path` answers within `timeout` seconds; wakes the site."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(max(timeout, 0.001))
-        try:
-            client.connect(str(path))
-            client.sendall(_PING)
-            return len(client.recv(4)) == 4
-        except OSError:
+    """Whether a worker of the site behind `path` answers within `timeout` seconds; wakes the site.
+
+    False at once if nobody holds the socket. A queue that is full, or a worker that dies over the ping, is asked again.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                client.connect(str(path))
+                client.sendall(_PING)
+                if len(client.recv(4, socket.MSG_WAITALL)) == 4:
+                    return True
+            except (BlockingIOError, ConnectionResetError, BrokenPipeError):
+                pass
+            except OSError:
+                return False
+        if time.monotonic() + _KNOCK_AGAIN > deadline:
             return False
+        time.sleep(_KNOCK_AGAIN)

@@ -21,7 +21,7 @@ from user_wsgi_wrapper.emperor_hook import (
     spinup,
     vassal,
 )
-from user_wsgi_wrapper.emperor_hook.initialize import CONFIG_VARIABLE, ROOT_VARIABLE
+from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
 from user_wsgi_wrapper.emperor_hook.service import Service
 from user_wsgi_wrapper.emperor_hook.spinup import Machine

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,23 +12,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 64 * 1024
+_LOOK_AGAIN = 0.1  # seconds
 
 
 def last_lines(path: Path, count: int) -> list[bytes]:
     """The last `count` lines of a file, read from its end. Raises OSError."""
     with _open(path) as file:
-        return _last_lines(file, count)
+        return _last_lines(file, count, file.seek(0, os.SEEK_END))
 
 
-def _last_lines(file: BinaryIO, count: int) -> list[bytes]:
-    position = file.seek(0, os.SEEK_END)
-    text = b""
-    while position > 0 and text.count(b"\n") <= count:
+def _last_lines(file: BinaryIO, count: int, end: int) -> list[bytes]:
+    """Of what stands before `end`. A line ends at a newline alone: a progress bar's carriage returns are inside one."""
+    blocks: list[bytes] = []
+    position, newlines = end, 0
+    while position > 0 and newlines <= count:
         step = min(_BLOCK, position)
         position -= step
         file.seek(position)
-        text = file.read(step) + text
-    return text.splitlines(keepends=True)[-count:] if count else []
+        blocks.append(file.read(step))
+        newlines += blocks[-1].count(b"\n")
+    lines = b"".join(reversed(blocks)).split(b"\n")
+    whole = [line + b"\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
+    return whole[-count:] if count else []
 
 
 def with_request(path: Path, request_id: str) -> Iterator[bytes]:
@@ -37,42 +44,60 @@ def with_request(path: Path, request_id: str) -> Iterator[bytes]:
 
 
 def follow(path: Path, count: int, wanted: Callable[[bytes], bool], stop: Callable[[], bool]) -> Iterator[bytes]:
-    """The last `count` lines, then each line as it comes, until `stop()`; a rotated file is opened anew."""
+    """The last `count` lines, then each line as it comes, until `stop()`; a rotated file is opened anew.
+
+    A line is given once its newline is there. Raises OSError for what is no log, also if it takes a log's place.
+    """
     file = _open(path)
     try:
-        yield from filter(wanted, _last_lines(file, count))
-        file.seek(0, os.SEEK_END)
-        rest = b""
+        end = file.seek(0, os.SEEK_END)
+        lines = _last_lines(file, count, end)
+        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        yield from filter(wanted, lines)
+        file.seek(end)
         while not stop():
-            block = file.readline()
-            if block:
+            moved = _was_moved(path, file)
+            for block in file:  # to the end of what is there, also of a file that was moved away
                 rest += block
                 if rest.endswith(b"\n"):
-                    if wanted(rest):
-                        yield rest
-                    rest = b""
+                    line, rest = rest, b""
+                    if wanted(line):
+                        yield line
+            if not moved:
+                time.sleep(_LOOK_AGAIN)
                 continue
-            if _was_rotated(path, file):
-                file.close()
-                file = _open(path)
-                continue
-            time.sleep(0.1)
+            file.close()
+            file = _open(path)
+            if rest:  # its writer is gone: nothing of the next file belongs to it
+                line, rest = rest + b"\n", b""
+                if wanted(line):
+                    yield line
     finally:
         file.close()
 
 
 def _open(path: Path) -> BinaryIO:
     # The folder is root's, the file may be its tenant's: never wait for the writer of a FIFO
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
-def _was_rotated(path: Path, file: BinaryIO) -> bool:
+def _was_moved(path: Path, file: BinaryIO) -> bool:
+    """Whether another file has taken the place of `file`, or `file` was cut.
+
+    One that is still empty hasn't: whoever writes to the old one hasn't been told yet (logrotate's `create`).
+    """
     here = os.fstat(file.fileno())
     try:
-        there = path.stat()
+        there = path.lstat()
     except FileNotFoundError:
         return False
-    return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev) or there.st_size < file.tell()
+    if (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev):
+        return there.st_size < file.tell()
+    return there.st_size > 0 or not stat.S_ISREG(there.st_mode)
 
 
 def collect(lines: Iterator[bytes], count: int | None) -> list[bytes]:
