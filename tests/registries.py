@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def sqlite_config(path: Path) -> Config:
     """One with a registry in this file."""
     url = sa.URL.create("sqlite+pysqlite", database=str(path))
     return config_for(url)
+
+
+def with_lookup(config: Config, query: str) -> Config:
+    """The same, with a query over the operator's own tables."""
+    return replace(config, registry=replace(config.registry, lookup_query=query))
 
 
 def execute(config: Config, *statements: str) -> None:

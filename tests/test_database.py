@@ -18,6 +18,7 @@ from tests.registries import (
     execute,
     refused_sockets_linger,
     sqlite_config,
+    with_lookup,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook.config_values import database_url
@@ -77,9 +78,7 @@ def test_a_query_that_takes_too_long_is_given_up(own_server: Server) -> None:
     url = database_url(own_server.new_url())
     nap = {"postgresql": "pg_sleep(20)", "mariadb": "sleep(20)"}[own_server.backend]
     query = f"SELECT 'Alice' AS username, {nap} WHERE 'a.example' = %s"
-    registry = open_registry(
-        Config(configuration.RegistrySettings(url, url, lookup_query=query, timeout=TIMEOUT)), LAYOUT
-    )
+    registry = open_registry(with_lookup(config_for(url), query), LAYOUT)
     assert_down_soon(lambda: registry.find("a.example"))
     registry.close()
 

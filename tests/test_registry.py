@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.schema import CreateTable
 
 from tests.databases import BACKENDS, Server, SQLite
-from tests.registries import FULL, LAYOUT, TIMEOUT, assert_down_soon, config_for, execute, sqlite_config
+from tests.registries import FULL, LAYOUT, TIMEOUT, assert_down_soon, config_for, execute, sqlite_config, with_lookup
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import registry as registry_module
 from user_wsgi_wrapper.emperor_hook import tables
@@ -62,10 +62,6 @@ def registry(config: Config) -> Iterator[Registry]:
     opened = open_registry(config, LAYOUT)
     yield opened
     opened.close()
-
-
-def with_lookup(config: Config, query: str) -> Config:
-    return replace(config, registry=replace(config.registry, lookup_query=query))
 
 
 def make_operators_tables(config: Config, *pairs: tuple[str, str]) -> None:

@@ -56,10 +56,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _leaf(commands: _Commands, name: str, command: str, text: str) -> argparse.ArgumentParser:
+def _leaf(commands: _Commands, name: str, command: str, text: str) -> _Parser:
     leaf = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     leaf.set_defaults(command=command)
     return leaf

@@ -1,7 +1,8 @@
-"""A way to the root that nginx's workers can walk.
+"""A way to the folders of the root that nginx's workers can walk.
 
-The root may lie where only root may pass, such as in root's home folder. Nothing there is opened up for that: the
-root is shown, by a bind mount, at a folder of /run as well, and nginx is given the paths through it.
+The root may lie where only root may pass, such as in root's home folder, or be closed itself. Nothing there is opened
+up for that: the folders that nginx needs are shown, by bind mounts, under a folder of /run as well, and nginx is given
+the paths through it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _DOORS = Path("/run")
 
 def is_passable(folder: Path, uid: int, gid: int) -> bool:
     """Whether the account may search `folder` and all folders above it."""
-    return all(_may_search(step.stat(), uid, gid) for step in (folder, *folder.parents))
+    return uid == 0 or all(_may_search(step.stat(), uid, gid) for step in (folder, *folder.parents))
 
 
 def _may_search(status: os.stat_result, uid: int, gid: int) -> bool:
@@ -30,36 +31,58 @@ def _may_search(status: os.stat_result, uid: int, gid: int) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
+def _shown(layout: Layout) -> tuple[Path, ...]:
+    """What nginx's configuration names."""
+    return layout.sockets_dir, layout.user_logs_dir, layout.own_logs_dir, layout.run_dir
+
+
 def _door(layout: Layout) -> Path:
     return _DOORS / f"user-wsgi-wrapper-{hashlib.sha256(os.fsencode(layout.root)).hexdigest()[:8]}"
 
 
 def open_door(layout: Layout, uid: int, gid: int) -> Layout:
-    """The layout itself if the account can walk to its root, else the same one seen through a door in /run."""
+    """The layout itself if the account can walk to its folders, else the same one seen through a door in /run.
+
+    The folders are made if they aren't there. What the account may do in them is for their own modes to say.
+    """
     close_door(layout)
-    if is_passable(layout.root, uid, gid):
+    for folder in _shown(layout):
+        folder.mkdir(parents=True, exist_ok=True)
+    if all(is_passable(folder.parent, uid, gid) for folder in _shown(layout)):
         return layout
-    door = _door(layout)
-    door.mkdir(exist_ok=True)
-    source = os.open(layout.root, mounts.FOLDER | os.O_CLOEXEC)
-    target = os.open(door, mounts.FOLDER | os.O_CLOEXEC | os.O_NOFOLLOW)
+    beyond = Layout(_door(layout))
+    for folder, target in zip(_shown(layout), _shown(beyond), strict=True):
+        _make_passable(target, beyond.root)
+        _show(folder, target)
+    return beyond
+
+
+def _make_passable(folder: Path, base: Path) -> None:
+    """Make `folder` and what is missing above it, down from `base`, whatever the umask."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (folder, *folder.parents):
+        if step.is_relative_to(base):
+            step.chmod(0o755)
+
+
+def _show(folder: Path, target: Path) -> None:
+    source = os.open(folder, mounts.FOLDER | os.O_CLOEXEC)
     try:
-        mounts.bind(source, target, flags=mounts.Flags.NOSUID | mounts.Flags.NODEV)
+        place = os.open(target, mounts.FOLDER | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            mounts.bind(source, place, flags=mounts.Flags.NOSUID | mounts.Flags.NODEV)
+        finally:
+            os.close(place)
     finally:
         os.close(source)
-        os.close(target)
-    return Layout(door)
 
 
 def close_door(layout: Layout) -> None:
-    """Take the door away, also one that a killed stack left."""
+    """Take the door away, also one that a killed stack left. Only empty folders are ever removed."""
     door = _door(layout)
-    while _is_mounted(door):
+    while door.is_mount():
         mounts.unmount(door)
-    if door.is_dir():
-        door.rmdir()
-
-
-def _is_mounted(door: Path) -> bool:
-    # os.path.ismount can't tell a bind mount of the same file system
-    return any(mount.target == os.path.realpath(door) for mount in mounts.mounted_beneath(door.parent.resolve()))
+    for mount in reversed(mounts.mounted_beneath(door)):
+        mounts.unmount(Path(mount.target))
+    for folder, _, _ in os.walk(door, topdown=False):
+        os.rmdir(folder)  # noqa: PTH106 - the pair of os.walk

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -31,7 +31,7 @@ def listens(path: Path) -> bool:
 def ping(path: Path, timeout: float) -> bool:
     """Whether a worker of the site behind `path` answers within `timeout` seconds; wakes the site.
 
-    False at once if nobody holds the socket. A queue that is full, or a worker that dies over the ping, is asked again.
+    False at once if nobody holds the socket. It is asked again where the queue is full or a worker dies over it.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -22,7 +22,7 @@ def last_lines(path: Path, count: int) -> list[bytes]:
 
 
 def _last_lines(file: BinaryIO, count: int, end: int) -> list[bytes]:
-    """Of what stands before `end`. A line ends at a newline alone: a progress bar's carriage returns are inside one."""
+    """Of what stands before `end`. Only a newline ends a line: a progress bar's carriage returns are inside one."""
     blocks: list[bytes] = []
     position, newlines = end, 0
     while position > 0 and newlines <= count:
