@@ -18,10 +18,19 @@ need_passable_root() {
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = "ii " ]; }
 
-# need_packages NAME...: install the Debian packages that are missing.
+# leave_disabled SERVICE: what was installed here for its program alone must not begin to run at the next boot.
+leave_disabled() {
+    deb-systemd-helper disable "$1.service" >/dev/null 2>&1 || true
+    update-rc.d "$1" disable >/dev/null 2>&1 || true
+}
+
+# need_packages NAME[:PROGRAM]...: install the Debian packages that are missing. Where the program is there, whichever
+# package it is from, nothing is installed.
 need_packages() {
     missing=
-    for package; do is_installed "$package" || missing="$missing $package"; done
+    for package; do
+        is_installed "${package%%:*}" || [ -x "${package#*:}" ] || missing="$missing ${package%%:*}"
+    done
     [ -n "$missing" ] || return 0
     command -v apt-get >/dev/null || die "missing:$missing, and there is no apt-get to install them with"
     say "installing Debian packages:$missing"
@@ -38,6 +47,13 @@ need_packages() {
         tail -n 20 "$log" >&2
         die "apt-get failed; its whole output is in $log"
     fi
+    for package in $missing; do
+        case $package in
+            nginx-light) leave_disabled nginx ;;
+            mariadb-server) leave_disabled mariadb ;;
+            postgresql) leave_disabled postgresql ;;
+        esac
+    done
     rm -f "$log" "$policy"
     [ -z "$kept" ] || mv "$kept" "$policy"
     trap - EXIT INT TERM

@@ -15,6 +15,7 @@ MAX_DOMAIN = 253  # RFC 1035 section 2.3.4, less the trailing dot
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what browsers take for the end of an IP address (WHATWG URL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LOG_FORMATS = ("text", "json")
 
@@ -63,7 +64,7 @@ def parse_domain(text: str) -> str:
             raise BadValueError(
                 f"domain {shorten(text)}: the part {shorten(label)} is not 1 to 63 of a-z, 0-9 and inner hyphens"
             )
-    if labels[-1].isdigit():
+    if _NUMBER.fullmatch(labels[-1]):
         raise BadValueError(f"domain {shorten(text)}: it is an IP address or a number, a host name is needed")
     return name
 
@@ -71,6 +72,8 @@ def parse_domain(text: str) -> str:
 def _to_ascii(text: str) -> str:
     if text.isascii():
         return text
+    if len(text) > MAX_DOMAIN:
+        raise BadValueError(f"domain {shorten(text)}: {len(text)} characters, at most {MAX_DOMAIN} are allowed")
     import idna  # outside the tenant's interpreter, and only for the rare name that needs it
 
     try:
@@ -91,14 +94,13 @@ def parse_username(text: str) -> str:
 
 def parse_inside_path(what: str, text: str) -> str:
     """An absolute, normalized path inside the chroot. `what` names the value in the error."""
-    if _CONTROL.search(text):
-        raise BadValueError(f"{what} {shorten(text)}: control characters are not allowed")
+    _check_text(f"{what} {shorten(text)}", text)
     if not text.startswith("/") or text.startswith("//"):
         raise BadValueError(f"{what} {shorten(text)}: an absolute path inside the chroot is needed")
     parts = text.rstrip("/").split("/")[1:]
     if any(part in ("", ".", "..") for part in parts):
         raise BadValueError(f"{what} {shorten(text)}: empty, '.' and '..' parts are not allowed")
-    if len(text.encode("utf-8", "surrogatepass")) > 1024:
+    if len(text.encode()) > 1024:
         raise BadValueError(f"{what} {shorten(text)}: at most 1024 bytes are allowed")
     return "/" + "/".join(parts)
 
@@ -124,9 +126,17 @@ def parse_env(text: str) -> tuple[str, str]:
         raise BadValueError(f"environment name {shorten(name)}: letters, digits and _ are allowed, no digit first")
     if name.startswith(("SITE_", "UWSGI_")):
         raise BadValueError(f"environment name {shorten(name)}: names that begin with SITE_ or UWSGI_ are reserved")
-    if _CONTROL.search(value):
-        raise BadValueError(f"environment {name}: control characters are not allowed in its value")
+    _check_text(f"the value of environment {name}", value)
     return name, value
+
+
+def _check_text(what: str, text: str) -> None:
+    if _CONTROL.search(text):
+        raise BadValueError(f"{what}: control characters are not allowed")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadValueError(f"{what}: it is not valid text") from None
 
 
 def parse_number(what: str, value: int, least: int, most: int) -> int:
@@ -147,14 +157,16 @@ def check(site: Site) -> Site:
         raise BadValueError(f"domain {shorten(site.domain)}: not in its canonical form")
     parse_username(site.username)
     parse_inside_path("wsgi file", site.wsgi_file)
-    for url, folder in site.static:
-        parse_static(f"{url}={folder}")
+    for mapping in site.static:
+        if parse_static("=".join(mapping)) != mapping:
+            raise BadValueError(f"static mapping {shorten('='.join(mapping))}: not in its canonical form")
     if site.check_static is not None:
         parse_inside_path("check-static folder", site.check_static)
     if site.virtualenv is not None:
         parse_inside_path("virtualenv", site.virtualenv)
-    for name, value in site.env:
-        parse_env(f"{name}={value}")
+    for variable in site.env:
+        if parse_env("=".join(variable)) != variable:
+            raise BadValueError(f"environment {shorten('='.join(variable))}: not in its canonical form")
     parse_number("processes", site.processes, 1, 64)
     parse_number("threads", site.threads, 1, 256)
     parse_number("idle", site.idle, 1, 7 * 86400)

@@ -1,8 +1,8 @@
 """A way to the folders of the root that nginx's workers can walk.
 
-The root may lie where only root may pass, such as in root's home folder, or be closed itself. Nothing there is opened
-up for that: the folders that nginx needs are shown, by bind mounts, under a folder of /run as well, and nginx is given
-the paths through it.
+The root may lie where only root may pass, such as in root's home folder, or be closed itself. Nothing there is
+opened up for that: the folders that nginx needs are shown, by bind mounts, under a folder of /run as well, and nginx
+is given the paths through it.
 """
 
 from __future__ import annotations

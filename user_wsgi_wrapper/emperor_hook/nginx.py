@@ -6,14 +6,16 @@ import grp
 import os
 import pwd
 import re
+from pathlib import Path
 from typing import Protocol
 
 from user_wsgi_wrapper.emperor_hook import templates
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, shorten
 
-# What may stand in a value of nginx's configuration without any quoting.
+# What may stand in a value of nginx's configuration without any quoting. Spaces only where several arguments may.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@\[\]+ -]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
@@ -52,6 +54,8 @@ class _Quoted(str):
 def carry(value: object) -> str:
     """A value as it may stand in nginx's configuration; raises BadValueError for what needs quoting."""
     text = str(value)
+    if isinstance(value, Path) and not _PLAIN_PATH.fullmatch(text):
+        raise BadValueError(f"path {shorten(text)}: only letters, digits and _ . / @ + - are allowed here")
     if isinstance(value, _Quoted) or _PLAIN.fullmatch(text):
         return text
     raise BadValueError(f"value {shorten(text)}: only letters, digits and _ . / : @ [ ] + - are allowed here")
@@ -62,7 +66,7 @@ def host_regex(longest: int) -> str:
 
     It is the law of site.parse_domain: labels of RFC 1123, the last one not a number.
     """
-    return rf"~^(?=.{{1,{longest}}}$)(?!(?:.*\.)?[0-9]+$)(?<domain>{_LABEL}(?:\.{_LABEL})*)$"
+    return rf"~^(?=.{{1,{longest}}}$)(?!(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)$)(?<domain>{_LABEL}(?:\.{_LABEL})*)$"
 
 
 def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
