@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -199,3 +203,33 @@ def test_cold_sites_asked_all_at_once_all_answer(stack: LiveStack, count: int) -
         r'"message": "warm", "domain": "([^"]*)"', (stack.layout.own_logs_dir / "initialize.log").read_text()
     )
     assert sorted(warmed) == sorted(domains)
+
+
+def test_reap_ends_what_no_emperor_owns(stack: LiveStack) -> None:
+    """A tenant's daemon that left its vassal is listed, then ended; the vassal's own processes go on."""
+    daemon = "import subprocess\nsubprocess.Popen(['/bin/sh', '-c', 'setsid sleep 7200 &'])\n"
+    stack.site("one.test", "One", daemon + PLAIN)
+    assert stack.request("one.test").status == 200
+    listed = wait_for(lambda: json.loads(stack.command("reap", "--dry-run", "--json")), "the daemon is an orphan")
+    assert [row["username"] for row in listed] == ["One"]
+    assert "sleep 7200" in listed[0]["command"]
+    own = stack.status("one.test")["pids"]
+    # uWSGI's children inherit that TERM is blocked, so it may take a KILL
+    assert [row["outcome"] in ("terminated", "killed") for row in json.loads(stack.command("reap", "--json"))] == [
+        True
+    ]
+    assert stack.status("one.test")["pids"] == own
+    assert json.loads(stack.command("reap", "--dry-run", "--json")) == []
+
+
+def test_logs_follow_prints_lines_as_they_come(stack: LiveStack) -> None:
+    """`logs -f` shows what is there and what is written later."""
+    stack.site("one.test", "One", PLAIN)
+    stack.request("one.test", "/print")
+    command = [sys.executable, "-m", "user_wsgi_wrapper", "--root", str(stack.root), "logs", "one.test", "-f"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert "printed to stderr" in follower.stdout.readline()
+        stack.request("one.test", "/raise")
+        assert "GET /raise" in follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import signal
 import sys
@@ -24,6 +25,7 @@ from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site, parse_domain
 
 DONE, FAILED, USAGE = 0, 1, 2
+_ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError, EmperorDownError, StackError,
 )  # fmt: skip
@@ -77,7 +79,7 @@ def _announce(machine: Machine) -> None:
     layout = machine.layout
     port = machine.config.front.listen[0].split()[0].rpartition(":")[2]
     _say("Serving:")
-    for site in machine.registry.sites():
+    for site in itertools.islice(machine.registry.sites(), _ANNOUNCED):
         _say(f"  http://{site.domain}{'' if port == '80' else ':' + port}/   {layout.www(site.username)}/")
     _say(
         f"Logs: {layout.user_logs_dir}/DOMAIN/DOMAIN.{{access,error,server}}.log; of the stack: {layout.own_logs_dir}"

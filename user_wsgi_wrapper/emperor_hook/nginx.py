@@ -14,7 +14,7 @@ from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, shorten
 
 # What may stand in a value of nginx's configuration without any quoting. Spaces only where several arguments may.
-_PLAIN = re.compile(r"[A-Za-z0-9_./:@\[\]+ -]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@*\[\]+ -]*")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -58,7 +58,7 @@ def carry(value: object) -> str:
         raise BadValueError(f"path {shorten(text)}: only letters, digits and _ . / @ + - are allowed here")
     if isinstance(value, _Quoted) or _PLAIN.fullmatch(text):
         return text
-    raise BadValueError(f"value {shorten(text)}: only letters, digits and _ . / : @ [ ] + - are allowed here")
+    raise BadValueError(f"value {shorten(text)}: only letters, digits and _ . / : @ * [ ] + - are allowed here")
 
 
 def host_regex(longest: int) -> str:

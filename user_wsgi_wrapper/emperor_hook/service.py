@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,16 +54,23 @@ def start(service: Service) -> subprocess.Popen[bytes]:
         )
 
 
-def stop(service: Service, process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, wait, and kill its whole session if it doesn't."""
-    if process.poll() is not None:
-        return
-    process.send_signal(service.stop_signal)
-    try:
-        process.wait(service.patience)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def ask_to_stop(service: Service, process: subprocess.Popen[bytes]) -> None:
+    """Send its stop signal, if it lives."""
+    if process.poll() is None:
+        process.send_signal(service.stop_signal)
+
+
+def wait_stopped(
+    service: Service, process: subprocess.Popen[bytes], is_idle: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait for its end; kill its whole session when its patience is over, or as soon as it `is_idle`."""
+    deadline = time.monotonic() + service.patience
+    while process.poll() is None:
+        if time.monotonic() > deadline or is_idle():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.02)
 
 
 def tail(service: Service, lines: int = 10) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -9,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+
+import psutil
 
 from user_wsgi_wrapper.emperor_hook import (
     chroot,
@@ -23,6 +27,7 @@ from user_wsgi_wrapper.emperor_hook import (
 )
 from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
+from user_wsgi_wrapper.emperor_hook.registry import RegistryDownError
 from user_wsgi_wrapper.emperor_hook.service import Service
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
@@ -154,19 +159,41 @@ class Stack:
         living = frozenset() if everyone else reaper.emperor_pids(self._layout)
         if not everyone and not living:
             return
-        identities = self._machine.registry.identities()
+        try:
+            identities = self._machine.registry.identities()
+        except RegistryDownError as error:
+            self._say(f"no orphans are reaped: {error}")
+            return
         for reaped in reaper.reap_all(identities, living, self._layout):
             if reaped.outcome not in ("gone", "zombie"):
                 self._say(f"reaped {reaped}")
 
+    def _stop(self, *names: str) -> None:
+        stopping = [self._running[name] for name in names if name in self._running]
+        for one, process in stopping:
+            service.ask_to_stop(one, process)
+        for one, process in stopping:
+            # uWSGI's masters take seconds to notice that nothing is left to do
+            service.wait_stopped(one, process, functools.partial(_has_no_vassal, one, process.pid))
+
     def _end(self) -> None:
-        for one, process in reversed(list(self._running.values())):
-            service.stop(one, process)
-        self._reap(everyone=True)
-        cool_all(self._layout)
-        chroot.tear_down_all(self._layout)
-        door.close_door(self._layout)
-        _collect_adopted(set())
+        with contextlib.ExitStack() as last_to_first:  # each is done whatever becomes of the others
+            last_to_first.callback(_collect_adopted, set())
+            last_to_first.callback(door.close_door, self._layout)
+            last_to_first.callback(chroot.tear_down_all, self._layout)
+            last_to_first.callback(cool_all, self._layout)
+            last_to_first.callback(self._reap, everyone=True)
+            last_to_first.callback(self._stop, "initialize", "emperor")
+            last_to_first.callback(self._stop, "nginx")
+
+
+def _has_no_vassal(one: Service, pid: int) -> bool:
+    """Whether it is an Emperor with none of its tenants' processes left."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return one.name == "emperor" and all(child.uids().real == 0 for child in children)
+    except psutil.Error:
+        return False
 
 
 def cool_all(layout: Layout) -> list[str]:
