@@ -79,8 +79,11 @@ def _announce(machine: Machine) -> None:
     layout = machine.layout
     port = machine.config.front.listen[0].split()[0].rpartition(":")[2]
     _say("Serving:")
-    for site in itertools.islice(machine.registry.sites(), _ANNOUNCED):
-        _say(f"  http://{site.domain}{'' if port == '80' else ':' + port}/   {layout.www(site.username)}/")
+    try:
+        for site in itertools.islice(machine.registry.sites(), _ANNOUNCED):
+            _say(f"  http://{site.domain}{'' if port == '80' else ':' + port}/   {layout.www(site.username)}/")
+    except RegistryDownError as error:
+        _say(f"  (the sites can't be listed: {error})")
     _say(
         f"Logs: {layout.user_logs_dir}/DOMAIN/DOMAIN.{{access,error,server}}.log; of the stack: {layout.own_logs_dir}"
     )
