@@ -21,8 +21,9 @@ _HTML = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>Something went wrong</title>
 <style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem; color: #222 }}
-code, pre {{ background: #f2f2f2; padding: .2em .4em }}
+:root {{ color-scheme: light dark }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
+code, pre {{ background: rgba(128, 128, 128, .15); padding: .2em .4em }}
 pre {{ overflow: auto; padding: 1em }}
 </style>
 </head>
