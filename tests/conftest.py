@@ -7,9 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.live import LiveStack
+
+
+# a machine that is busy with a database or a server is no reason to fail a property
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
 
 
 @contextlib.contextmanager
