@@ -12,7 +12,6 @@ import pytest
 
 from tests.live import LiveStack
 
-
 # a machine that is busy with a database or a server is no reason to fail a property
 hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tests")
