@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import stat
 import subprocess
@@ -50,9 +51,8 @@ def examine(layout: Layout, config: Config) -> Iterator[Finding]:
 
 
 def _kernel() -> tuple[int, int]:
-    major, _, rest = platform.release().partition(".")
-    minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+    found = re.match(r"([0-9]+)\.([0-9]+)", platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _same_python() -> Finding:

@@ -80,9 +80,8 @@ def _show(folder: Path, target: Path) -> None:
 def close_door(layout: Layout) -> None:
     """Take the door away, also one that a killed stack left. Only empty folders are ever removed."""
     door = _door(layout)
-    while door.is_mount():
-        mounts.unmount(door)
-    for mount in reversed(mounts.mounted_beneath(door)):
-        mounts.unmount(Path(mount.target))
+    for mount in reversed(mounts.mounted_beneath(_DOORS)):
+        if Path(mount.target).is_relative_to(door):
+            mounts.unmount(Path(mount.target))
     for folder, _, _ in os.walk(door, topdown=False):
         os.rmdir(folder)  # noqa: PTH106 - the pair of os.walk

@@ -72,7 +72,7 @@ class Initialize:
             domain = parse_domain(request.path.rpartition("/")[2])
         except BadValueError:
             return pages.answer(pages.NO_SITE, request.accept_mimetypes, request_id)
-        page = self._page(domain, request.method, environ)
+        page = self._page(domain, request, environ)
         if page is None:
             return Response(headers={"X-Accel-Redirect": "@awake", "X-Site-Known": "1"})
         response = pages.answer(page, request.accept_mimetypes, request_id)
@@ -80,17 +80,17 @@ class Initialize:
             response.headers["X-Site-Known"] = "1"
         return response
 
-    def _page(self, domain: str, method: str, environ: WSGIEnvironment) -> pages.Page | None:
+    def _page(self, domain: str, request: Request, environ: WSGIEnvironment) -> pages.Page | None:
         """None once the site is up; else the page that says why not."""
         failure = _failure_of_the_site(str(environ.get("SITE_STATUS", "")), str(environ.get("SITE_CONNECT_TIME", "")))
         if failure is not None:
             return failure
-        repeatable = method in _SAFE_TO_REPEAT
-        # what can't be repeated waits for the end of the warm-up, whatever it is
-        patience = self._config.page_after if repeatable else self._config.give_up_after + _MARGIN
+        # a person gets a page that looks again by itself; a program, and what can't be repeated, waits for the end
+        is_shown = request.method in _SAFE_TO_REPEAT and _asks_for_a_page(request)
+        patience = self._config.page_after if is_shown else self._config.give_up_after + _MARGIN
         warmup = self._warmups.join(domain)
         if warmup not in wait([warmup], timeout=patience).done:
-            return pages.WAKING if repeatable else pages.WAKING_POST
+            return pages.WAKING if is_shown else pages.WAKING_UNSEEN
         error = warmup.exception()  # whatever it is, the visitor gets an answer; _warm_and_log told it
         return None if error is None else page_for(error)
 
@@ -110,6 +110,11 @@ class Initialize:
             )
             raise
         log.info("warm", extra={"domain": domain, "seconds": round(time.monotonic() - began, 3)})
+
+
+def _asks_for_a_page(request: Request) -> bool:
+    """Whether the Accept header names HTML, as a browser's does when a person follows a link."""
+    return any(kind == "text/html" for kind, _ in request.accept_mimetypes)
 
 
 def _failure_of_the_site(status: str, connect_time: str) -> pages.Page | None:

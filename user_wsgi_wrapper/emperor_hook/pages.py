@@ -28,7 +28,7 @@ NO_SITE = Page(404, "No site here", "There is no site under this name.")
 WAKING = Page(
     503, "Waking up", "This site is starting. The page looks again by itself.", retry_after=REFRESH, refresh=True
 )
-WAKING_POST = Page(
+WAKING_UNSEEN = Page(
     503, "Waking up", "This site is starting. Your request was not carried out; please send it again.", retry_after=5
 )
 UNAVAILABLE = Page(503, "Not available just now", "Please try again in a few seconds.", retry_after=5)

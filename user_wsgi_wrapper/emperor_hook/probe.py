@@ -40,7 +40,7 @@ def ping(path: Path, timeout: float) -> bool:
             try:
                 client.connect(str(path))
                 client.sendall(_PING)
-                if len(client.recv(4, socket.MSG_WAITALL)) == 4:
+                if _read(client, len(_PING)):
                     return True
             except (BlockingIOError, ConnectionResetError, BrokenPipeError):
                 pass
@@ -49,3 +49,13 @@ def ping(path: Path, timeout: float) -> bool:
         if time.monotonic() + _KNOCK_AGAIN > deadline:
             return False
         time.sleep(_KNOCK_AGAIN)
+
+
+def _read(client: socket.socket, size: int) -> bool:
+    """Whether so many bytes come before the end."""
+    while size:
+        got = len(client.recv(size))
+        if not got:
+            return False
+        size -= got
+    return True

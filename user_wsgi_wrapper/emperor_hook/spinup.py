@@ -21,8 +21,8 @@ from user_wsgi_wrapper.site import Site
 
 _LOOK_AGAIN = 0.002  # seconds between two looks at a socket that must appear
 _KICK_AGAIN = 0.5
-# In a crowd of cold sites a few are built at a time: the first ones start while the others' turn comes, instead of all
-# being late together.
+# In a crowd of cold sites a few are built at a time: the first ones start while the others' turn comes, instead of
+# all being late together.
 _building = threading.BoundedSemaphore(3)
 EMPEROR_PATIENCE = 5.0  # seconds that the Emperor has to bind a vassal's socket; it needs about one millisecond
 
