@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from user_wsgi_wrapper import inside
 
 MAX_DOMAIN = 253  # RFC 1035 section 2.3.4, less the trailing dot
+MAX_ENV = 100_000  # bytes; with 128 KiB in one variable the tenant could start no program (execve(2))
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1
 _USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -127,6 +128,10 @@ def parse_env(text: str) -> tuple[str, str]:
     if name.startswith(("SITE_", "UWSGI_")):
         raise BadValueError(f"environment name {shorten(name)}: names that begin with SITE_ or UWSGI_ are reserved")
     _check_text(f"the value of environment {name}", value)
+    if len(value.encode()) > MAX_ENV:
+        raise BadValueError(
+            f"the value of environment {name}: {len(value)} characters, at most {MAX_ENV} bytes are allowed"
+        )
     return name, value
 
 

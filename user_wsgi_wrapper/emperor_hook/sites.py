@@ -15,6 +15,12 @@ from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
+# uWSGI sees a modification time only if it is later by a whole second
+_TOUCH = """\
+now=$(date +%s) && was=$(stat --format %Y -- "$1") || exit
+[ "$was" -lt "$now" ] || now=$((was + 1))
+exec touch --no-create --date "@$now" -- "$1"
+"""
 _END_PATIENCE = 10.0  # seconds that a removed site's processes have to end
 
 
@@ -119,9 +125,10 @@ def reload(machine: Machine, site: Site) -> bool:
             f"--userspec={identity.uid}:{identity.gid}",
             "--groups=",
             str(layout.chroot(site.username)),
-            "/usr/bin/touch",
-            "--no-create",
-            "--",
+            "/usr/bin/sh",
+            "-c",
+            _TOUCH,
+            "touch",
             site.wsgi_file,
         ],
         capture_output=True,
