@@ -167,7 +167,13 @@ class PostgreSQL(Server):
         return [initdb, "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
 
     def _command(self) -> Sequence[str]:
-        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off", "shared_buffers=16MB")
+        settings = (
+            "listen_addresses=",
+            f"unix_socket_directories={self.folder}",
+            "fsync=off",
+            "shared_buffers=16MB",
+            "dynamic_shared_memory_type=mmap",
+        )  # nothing of a killed server stays in /dev/shm
         program = [str(_POSTGRESQL_PROGRAMS / "postgres"), "-D", str(self.folder / "data")]
         return program + [word for setting in settings for word in ("-c", setting)]
 

@@ -20,8 +20,8 @@ HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
-        beneath capture connection error_log error_page exchange failure http_file loader pep3333 request
-        static streams
+        beneath black_box capture connection error_log error_page exchange failure http_file loader pep3333
+        post_mortem quiet_thread repetition request server_memory static streams watch worker
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
@@ -69,6 +69,7 @@ WALLS = {
 LATE = {
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
+    f"{RUNTIME}.server_memory": {"ctypes"},
     f"{RUNTIME}.wrapper": {f"{RUNTIME}.static"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.

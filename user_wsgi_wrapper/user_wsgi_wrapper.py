@@ -18,11 +18,7 @@ try:
     sys.path[:] = [_library, *(entry for entry in _path if entry.startswith(_standard) and "-packages" not in entry)]
     from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
 
-    _settings = Settings.from_environ(os.environ)
-    if _settings.log_format == "json" or _settings.debug:
-        import json  # noqa: F401 - while no json.py of the tenant's can stand in for it
-    sys.path[:] = _path
-    application = build_application(_settings)
+    application = build_application(Settings.from_environ(os.environ), _path)
 except BaseException:
     sys.path[:] = _path
     sys.excepthook(*sys.exc_info())  # in the server's log: the fault is the installation's, not the tenant's

@@ -16,10 +16,11 @@ from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
+from user_wsgi_wrapper.runtime.repetition import Repetitions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, MutableSequence
     from types import FrameType
     from typing import Any
 
@@ -42,7 +43,11 @@ def current_environ() -> dict[str, Any] | None:
     It is looked up in the callers' frames: a request pays nothing for it, other threads' code is never taken for
     a request's, and greenlets that share a thread are told apart.
     """
-    frame: FrameType | None = sys._getframe(1)
+    return request_of(sys._getframe(1))
+
+
+def request_of(frame: FrameType | None) -> dict[str, Any] | None:
+    """The environ of the request that a frame, of this thread or of another, works for; None for none."""
     while frame is not None:
         if frame.f_globals is _GLOBALS and frame.f_code.co_name in _GUARDS:
             environ: dict[str, Any] | None = frame.f_locals.get("environ")
@@ -111,12 +116,14 @@ class Body:
                 raise
         if self._capture.pending.parts:
             self._capture.pending.flush()
+        self._capture.leave(environ)
 
 
 class Capture:
     """A WSGI application, `respond`, that calls `app` and answers in its place when it fails.
 
-    `prepare` is called once in each of the server's threads, before that thread's first request.
+    `flags` has a byte for each of the server's cores, which is 1 while the core is at a request. `prepare` is called
+    once in each of the server's threads, with its core's number, before that thread's first request.
     """
 
     def __init__(
@@ -126,18 +133,24 @@ class Capture:
         errors: ErrorStream,
         pending: Pending,
         page: ErrorPage,
-        prepare: Callable[[], None] | None = None,
+        prepare: Callable[[int], None] | None = None,
+        repetitions: Repetitions | None = None,
+        flags: MutableSequence[int] | None = None,
     ) -> None:
         self._app = app
         self._log = log
         self._errors = errors
         self._page = page
+        self._repetitions = repetitions or Repetitions(lambda text, environ: log.record(text, environ, "ERROR"))
+        self._flags = bytearray(256) if flags is None else flags
         self.pending = pending
         if prepare is not None:
             self._app = self._preparing(prepare, app)
 
     def respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request (PEP 3333's application side). Raises nothing under uWSGI."""
+        core = environ.get("uwsgi.core", 0)
+        self._flags[core] = 1
         environ["wsgi.errors"] = self._errors
         exchange = Exchange(start_response)
         try:
@@ -153,7 +166,13 @@ class Capture:
             result = self.fail(error, environ, exchange, _CALL)
         if self.pending.parts:
             self.pending.flush()
+        if type(result) is not Body:
+            self._flags[core] = 0  # the tenant's code is done with it, what follows is the server's
         return result  # type: ignore[no-any-return]
+
+    def leave(self, environ: dict[str, Any]) -> None:
+        """The request is over."""
+        self._flags[environ.get("uwsgi.core", 0)] = 0
 
     def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> list[bytes]:
         """Record an exception once and answer: the error page, or the connection cut if bytes are out.
@@ -175,9 +194,12 @@ class Capture:
         return self._cut(exchange)
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
-        """Write the record of an exception; returns its text."""
+        """Write the record of an exception, or count one that repeats; returns its text, "" if nobody needs it."""
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
+        is_counted = self._repetitions.is_counted(error, environ)
+        if is_counted and not self._page.shows_detail:
+            return ""
         what = f"{request.method(environ)} {request.path(environ)}"
         if isinstance(error, WsgiLoadError):
             message, trace = f"{what}: the site could not be loaded: {error}", ""
@@ -187,17 +209,19 @@ class Capture:
             message, trace = f"{what}: {error}", format_exception(error)
         else:
             message, trace = f"{what}: the application failed in {where}", format_exception(error)
-        self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
+        if not is_counted:
+            size = self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
+            self._repetitions.told(error, environ, describe(error), size)
         return f"{message}\n{trace}" if trace else message
 
-    def _preparing(self, prepare: Callable[[], None], app: Callable[..., Any]) -> Callable[..., Any]:
+    def _preparing(self, prepare: Callable[[int], None], app: Callable[..., Any]) -> Callable[..., Any]:
         threads = getattr(connection.UWSGI, "cores", 1)
         prepared = set()
 
         def first(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
             core = environ.get("uwsgi.core", 0)
             if core not in prepared:
-                prepare()
+                prepare(core)
                 prepared.add(core)
                 if len(prepared) >= threads:
                     self._app = app  # it removes itself: later requests don't pay for the question

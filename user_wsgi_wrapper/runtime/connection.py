@@ -28,6 +28,14 @@ HELD_SECONDS = 600  # a front that waits longer sees the end of the connection
 # The module that uWSGI builds into its interpreter, None elsewhere. A tenant's own uwsgi.py isn't loaded yet.
 UWSGI: Any = sys.modules.get("uwsgi")
 
+
+def option(name: str) -> str | None:
+    """The value of an option that uWSGI was started with; None if it wasn't given, or there is no uWSGI."""
+    options = getattr(UWSGI, "opt", {})
+    value = options.get(name, options.get(name.encode()))
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 _held = threading.BoundedSemaphore(HELD_CONNECTIONS)
 
 

@@ -81,12 +81,15 @@ class ErrorLog:
         environ: dict[str, Any] | None = None,
         level: str = "INFO",
         traceback: str = "",
-    ) -> None:
-        """Append one record. `environ` is that of the request that it belongs to, None outside requests."""
+    ) -> int:
+        """Append one record; returns its size in bytes. `environ` is its request's, None outside requests."""
         try:
-            self._append(self._render(message, environ, level, traceback))
+            data = self._render(message, environ, level, traceback)
+            self._append(data)
         except Exception:
             self._lost += 1  # out of memory, or out of stack: the request goes on
+            return 0
+        return len(data)
 
     def take_stderr(self) -> None:
         """Point descriptor 2 at the log, so that C code and child processes write to it."""

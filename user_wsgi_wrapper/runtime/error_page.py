@@ -39,12 +39,12 @@ pre {{ overflow: auto; padding: 1em }}
 class ErrorPage:
     """Makes the answer of status 500. `own_page` is the path of the tenant's page, which need not exist.
 
-    With `debug` the page shows the record's traceback.
+    With `debug` the page shows the record's traceback (`shows_detail`).
     """
 
     def __init__(self, own_page: str, debug: bool = False) -> None:
         self._own_page = own_page
-        self._debug = debug
+        self.shows_detail = debug
         self._dumps = _json_dumps() if debug else None
 
     def render(
@@ -54,7 +54,7 @@ class ErrorPage:
 
         The headers carry the request's id as X-Request-ID. The body of an answer to HEAD is empty.
         """
-        if not self._debug:
+        if not self.shows_detail:
             detail = ""
         if prefers_json(environ.get("HTTP_ACCEPT", "")):
             kind, body = "application/json", self._json(request_id, detail)

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 CALLABLE = "application"  # PEP 3333 leaves the name to servers; uWSGI and mod_wsgi look for this one
 FALLBACK_NAME = "user_wsgi_file"
-PHASES = ("read", "compile", "import", "name", "callable")
+PHASES = ("read", "compile", "import", "name", "callable", "death")
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _CO_ASYNC_GENERATOR = 0x200  # inspect.CO_ASYNC_GENERATOR
 
 
 class WsgiLoadError(Exception):
-    """The file gave no application. `phase` is one of PHASES; the cause, if any, is the tenant's exception."""
+    """The file gave no application. `phase` is one of PHASES; the cause, if any, is the tenant's exception.
+
+    In the phase `death` it wasn't run at all: it ended the workers that did, which has its own record.
+    """
 
     def __init__(self, path: str, phase: str, message: str) -> None:
         super().__init__(path, phase, message)

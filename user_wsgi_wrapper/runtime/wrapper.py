@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
 import atexit
-import faulthandler
 import io
 import os
 import sys
@@ -12,12 +11,15 @@ import threading
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.runtime import connection
-from user_wsgi_wrapper.runtime.capture import Capture, current_environ
+from user_wsgi_wrapper.runtime.black_box import FOLDER
+from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.failure import format_exception
-from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
+from user_wsgi_wrapper.runtime.loader import WsgiLoadError
+from user_wsgi_wrapper.runtime.repetition import Repetitions
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
+from user_wsgi_wrapper.runtime.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ _FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _sig
 class Settings:
     """What the vassal says of the site: one value for each SITE_ variable. `static` is (URL, folder) pairs."""
 
-    __slots__ = ("check_static", "debug", "domain", "error_log", "error_page", "log_format", "static", "wsgi_file")
+    __slots__ = (
+        "box_folder", "check_static", "debug", "domain", "error_log", "error_page", "load_limit", "log_format",
+        "static", "wsgi_file",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +49,8 @@ class Settings:
         check_static: str | None = None,
         error_page: str = inside.ERROR_PAGE,
         debug: bool = False,
+        load_limit: float | None = None,
+        box_folder: str = FOLDER,
     ) -> None:
         self.domain = domain
         self.wsgi_file = wsgi_file
@@ -53,6 +60,8 @@ class Settings:
         self.check_static = check_static
         self.error_page = error_page
         self.debug = debug
+        self.load_limit = load_limit
+        self.box_folder = box_folder
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -66,6 +75,8 @@ class Settings:
             check_static=environ.get("SITE_CHECK_STATIC") or None,
             error_page=environ.get("SITE_ERROR_PAGE") or inside.ERROR_PAGE,
             debug=environ.get("SITE_DEBUG") == "1",
+            load_limit=_parse_seconds(environ.get("SITE_LOAD_LIMIT")),
+            box_folder=environ.get("SITE_BOX_FOLDER") or FOLDER,
         )
 
 
@@ -75,8 +86,17 @@ def parse_static(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((url, folder) for url, separator, folder in pairs if separator and url and folder)
 
 
-def build_application(settings: Settings) -> Callable[..., Any]:
+def _parse_seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def build_application(settings: Settings, path: list[str] | None = None) -> Callable[..., Any]:
     """The site's WSGI application, which answers whatever the tenant's file does.
+
+    `path` is what sys.path is to be for the tenant's code; until that is loaded only standard modules are found.
 
     Once called, descriptor 2, sys.stderr and the hooks for uncaught exceptions lead to the site's error log.
     During the load they do, and from the first request on; between the two descriptor 2 is the server's again,
@@ -87,18 +107,31 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
     _take_hooks(log)
-    faulthandler.enable(log.fd)
-    log.take_stderr()
-    app = _load(settings.wsgi_file, log)
-    app = _with_static(app, settings)
-    log.release_stderr(server)
+    repetitions = _count_repetitions(log)
     page = ErrorPage(settings.error_page, settings.debug)
+    worker = Worker(log, settings.wsgi_file, settings.box_folder, settings.load_limit)
+    worker.begin()
+    with_static = _static(settings)
+    log.take_stderr()
+    if path is not None:
+        sys.path[:] = path
+    app = with_static(_load(worker, log))
+    log.release_stderr(server)
 
-    def prepare() -> None:
+    def prepare(core: int) -> None:
         log.take_stderr()
         _unblock_faults()
+        worker.take_core(core)
 
-    return Capture(app, log, errors, pending, page, prepare).respond
+    return Capture(app, log, errors, pending, page, prepare, repetitions, worker.flags).respond
+
+
+def _count_repetitions(log: ErrorLog) -> Repetitions:
+    repetitions = Repetitions(
+        lambda text, environ: log.record(text, environ, "ERROR"), getattr(connection.UWSGI, "numproc", 1)
+    )
+    atexit.register(repetitions.flush)
+    return repetitions
 
 
 def _unblock_faults() -> None:
@@ -154,12 +187,13 @@ def _safe_repr(value: object) -> str:
         return f"<{type(value).__name__} object, repr() failed>"
 
 
-def _load(path: str, log: ErrorLog) -> Callable[..., Any]:
+def _load(worker: Worker, log: ErrorLog) -> Callable[..., Any]:
     try:
-        return load(path)
+        return worker.load(request_of)
     except WsgiLoadError as error:
         cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
-        log.record(f"the site could not be loaded: {error}", None, "ERROR", cause)
+        if error.phase != "death":
+            log.record(f"the site could not be loaded: {error}", None, "ERROR", cause)
         _mark_broken(log.domain)
         return _broken(error.path, error.phase, error.message)
 
@@ -179,23 +213,24 @@ def _mark_broken(domain: str) -> None:
         set_name(f"{domain} broken")
 
 
-def _with_static(app: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
-    """The application behind the site's static files.
+def _static(settings: Settings) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Puts an application behind the site's static files.
 
     uWSGI serves those itself, but a worker of it that finds a mapping's folder missing at its first request never
     looks for that folder again (its check-static does): so what it left under a mapping's URL is looked for here.
     """
-    options = getattr(connection.UWSGI, "opt", {})
-    served = "check-static" in options or b"check-static" in options
-    check_static = None if served else settings.check_static
+    check_static = None if connection.option("check-static") is not None else settings.check_static
     if not settings.static and check_static is None:
-        return app
+        return lambda app: app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
     serve = StaticFiles(settings.static, check_static).serve
 
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        found = serve(environ, start_response)
-        return app(environ, start_response) if found is None else found
+    def put_behind(app: Callable[..., Any]) -> Callable[..., Any]:
+        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            found = serve(environ, start_response)
+            return app(environ, start_response) if found is None else found
 
-    return application
+        return application
+
+    return put_behind

@@ -1,0 +1,108 @@
+"""One worker's life: what the one before it left, the load under watch, and what it leaves itself."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
+import faulthandler
+import os
+from _thread import get_ident
+from time import time
+
+from user_wsgi_wrapper.runtime import connection, post_mortem, server_memory
+from user_wsgi_wrapper.runtime.black_box import CORES, FOLDER, LOADING, file_state, oom_kills, open_box
+from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
+from user_wsgi_wrapper.runtime.watch import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from user_wsgi_wrapper.runtime.black_box import BlackBox, Remains
+    from user_wsgi_wrapper.runtime.error_log import ErrorLog
+
+# uWSGI's own handlers write a page of machine addresses, and then end the worker as if by exit(1)
+_SERVER_S_FAULTS = (_signal.SIGSEGV, _signal.SIGFPE)
+_DEATHS = 2  # loads of one and the same file that may end in the worker's death before it isn't tried any more
+
+
+class Worker:
+    """The process that serves. `flags` has a byte for each of its cores, to be set while a request is in flight.
+
+    Under uWSGI they lie in the worker's black box, which the next worker opens; elsewhere nobody would. `load_limit`
+    is how long wsgi.py may take to load, in seconds: as long as a request may, unless it is given.
+    """
+
+    def __init__(
+        self, log: ErrorLog, wsgi_file: str, box_folder: str = FOLDER, load_limit: float | None = None
+    ) -> None:
+        self._log = log
+        self._path = wsgi_file
+        self._harakiri = _seconds("harakiri")
+        self._load_limit = load_limit or self._harakiri or None
+        self._file = file_state(wsgi_file)
+        self._deaths = 0
+        self._refusal = ""
+        self._box: BlackBox | None = None
+        if connection.UWSGI is not None:
+            self._box = open_box(box_folder, f"{log.domain}.worker{connection.UWSGI.worker_id()}")
+        self.flags: Any = bytearray(CORES) if self._box is None else self._box.flags
+
+    def begin(self) -> None:
+        """Tell of the last worker's end, then have the interpreter write its own where the next one finds it."""
+        if self._box is not None and self._box.remains is not None:
+            self._tell_of(self._box.remains)
+        if connection.UWSGI is not None:
+            for number in _SERVER_S_FAULTS:
+                _signal.signal(number, _signal.SIG_DFL)
+        faulthandler.enable(self._log.fd if self._box is None else self._box.fd)
+        # a fault of a child process is none of the worker's
+        os.register_at_fork(after_in_child=lambda: faulthandler.enable(self._log.fd))
+
+    def _tell_of(self, remains: Remains) -> None:
+        limits = {
+            "harakiri": self._harakiri,
+            "worker-reload-mercy": _seconds("worker-reload-mercy"),
+            "load": self._load_limit or 0,
+        }
+        ending = post_mortem.how_it_ended(remains, post_mortem.read_server_log(), os.getppid(), oom_kills(), limits)
+        requests = server_memory.last_requests(connection.UWSGI, remains.in_flight) if remains.in_flight else {}
+        for found in post_mortem.examine(remains, ending, requests, self._path, time()):
+            self._log.record(found.message, found.environ, "ERROR", found.trace)
+        is_retry = remains.parent == os.getppid() and remains.file == self._file
+        if remains.phase == LOADING and is_retry and not ending.is_meant:
+            self._deaths = remains.deaths + 1
+            if self._deaths >= _DEATHS or remains.was_out_of_time:
+                self._refusal = f"running it ended the worker: {ending.text}"
+
+    def load(self, find_request: Callable[[FrameType | None], dict[str, Any] | None]) -> Callable[..., Any]:
+        """The file's application. Raises WsgiLoadError, also where loading this file ended the last workers."""
+        limit = self._load_limit if connection.UWSGI is not None else None
+        watch = Watch(self._path, self._file, self._tell, find_request, self._box, limit, self._harakiri)
+        if self._box is not None:
+            self._box.begin_load(self._file, self._deaths)
+        watch.start()
+        try:
+            if self._refusal:
+                raise WsgiLoadError(self._path, "death", self._refusal)
+            return load(self._path)
+        finally:
+            watch.loaded()
+            if self._box is not None:
+                self._box.end_load()
+
+    def take_core(self, core: int) -> None:
+        """The calling thread serves `core`."""
+        if self._box is not None:
+            self._box.take_core(core, get_ident())
+
+    def _tell(self, message: str, trace: str) -> None:
+        self._log.record(message, None, "ERROR", trace)
+
+
+def _seconds(option: str) -> int:
+    try:
+        return int(connection.option(option) or 0)
+    except ValueError:
+        return 0
