@@ -1,12 +1,14 @@
 """Failures that repeat are told first and counted then; nothing is lost from the count, nothing is kept alive."""
 
 import gc
+import re
 import threading
 import time
 import weakref
 
 import pytest
 
+from tests.bare_uwsgi import APPS, BareUwsgi, wait_for
 from user_wsgi_wrapper.runtime import repetition
 from user_wsgi_wrapper.runtime.repetition import BURST, KINDS, RATE, Repetitions, fingerprint
 
@@ -211,3 +213,29 @@ def test_threads_count_together(monkeypatch):
         thread.join()
     loop.repetitions.flush()
     assert "16000 times" in loop.lines[-1][0]
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_crash_loop_under_the_server_is_answered_told_and_counted(threads):
+    """Each visitor has the page with its id; the log has every failure, whole or in a count, and stays small."""
+    began = time.monotonic()
+    with BareUwsgi(APPS / "raises", threads) as server:
+
+        def ask():
+            for _ in range(1000):
+                answer = server.get("/boom")
+                assert (answer.status, len(answer.headers["x-request-id"])) == (500, 12)
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+
+        def all_told():
+            log = server.log()
+            counted = sum(int(number or 1) for number in re.findall(r"did, (?:once|(\d+) times) within", log))
+            return log.count("GET /boom: the application failed in its call") + counted == 4000
+
+        wait_for(all_told, "all failures in the log")
+        assert len(server.log()) < BURST + (time.monotonic() - began) * (RATE + 1000) + 10_000

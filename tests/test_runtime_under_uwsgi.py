@@ -296,7 +296,7 @@ def test_the_tenants_own_error_page_and_json_carry_the_request_id():
         assert answer.headers["content-type"] == "application/json"
         assert f'"request_id": "{ID}"'.encode() in answer.body
         (server.www / "500.html").write_text("<p>Sorry: {{request_id}}</p>")
-        assert ask(server).body == f"<p>Sorry: {ID}</p>".encode()
+        wait_for(lambda: ask(server).body == f"<p>Sorry: {ID}</p>".encode(), "the tenant's page")
 
 
 def test_a_missing_request_id_is_made_and_is_the_same_in_log_and_answer():

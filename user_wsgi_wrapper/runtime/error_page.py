@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,26 +15,27 @@ STATUS = "500 Internal Server Error"
 PLACEHOLDER = b"{{request_id}}"  # in the tenant's own page: replaced by the request's id
 OWN_PAGE_LIMIT = 1 << 18  # bytes
 
-_HTML = """<!DOCTYPE html>
+KEPT_FOR = 0.1  # seconds for which the tenant's page is taken to be as it was: a crash loop asks for it all the time
+
+_BEFORE_ID = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Something went wrong</title>
 <style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
-code, pre {{ background: rgba(128, 128, 128, .15); padding: .2em .4em }}
-pre {{ overflow: auto; padding: 1em }}
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }
+code, pre { background: rgba(128, 128, 128, .15); padding: .2em .4em }
+pre { overflow: auto; padding: 1em }
 </style>
 </head>
 <body>
 <h1>Something went wrong</h1>
 <p>This site could not answer your request. If it is yours, its error log has the reason.</p>
-<p>Request: <code>{request_id}</code></p>
-{detail}</body>
-</html>
-"""
+<p>Request: <code>"""
+_AFTER_ID = "</code></p>\n"
+_END = "</body>\n</html>\n"
 
 
 class ErrorPage:
@@ -44,6 +46,8 @@ class ErrorPage:
 
     def __init__(self, own_page: str, debug: bool = False) -> None:
         self._own_page = own_page
+        self._own = b""
+        self._read_at = float("-inf")
         self.shows_detail = debug
         self._dumps = _json_dumps() if debug else None
 
@@ -70,11 +74,18 @@ class ErrorPage:
 
     def _html(self, request_id: str, detail: str) -> bytes:
         if not detail:
-            own = _read_small(self._own_page)
+            own = self._read_own()
             if own:
                 return own.replace(PLACEHOLDER, request_id.encode())
         shown = f"<pre>{_escape(detail)}</pre>\n" if detail else ""
-        return _HTML.format(request_id=request_id, detail=shown).encode("utf-8", "backslashreplace")
+        return f"{_BEFORE_ID}{request_id}{_AFTER_ID}{shown}{_END}".encode("utf-8", "backslashreplace")
+
+    def _read_own(self) -> bytes:
+        now = monotonic()
+        if now - self._read_at > KEPT_FOR:
+            self._own = _read_small(self._own_page)
+            self._read_at = now
+        return self._own
 
     def _json(self, request_id: str, detail: str) -> bytes:
         text = f'{{"status": 500, "title": "Internal Server Error", "request_id": "{request_id}"'
