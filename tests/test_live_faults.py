@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -47,16 +48,28 @@ def test_a_slow_import_that_fails_ends_as_the_error_page(impatient_stack: LiveSt
     assert impatient_stack.status("slow.test")["state"] == "broken"
 
 
-@pytest.mark.parametrize("code", ["import time\ntime.sleep(3600)\n", "import os\nos._exit(1)\n"])
-def test_an_import_that_never_ends_well_is_given_up(impatient_stack: LiveStack, code: str) -> None:
+def test_an_import_that_never_ends_is_given_up(impatient_stack: LiveStack) -> None:
     """A POST that waited gets the error page when the time is over, and the site heals once it is mended."""
-    impatient_stack.site("never.test", "Never", code)
+    impatient_stack.site("never.test", "Never", "import time\ntime.sleep(3600)\n")
     reply = impatient_stack.request("never.test", "/", "POST", b"x")
     assert reply.status == 500, reply.text
     assert "does not start" in reply.text
     impatient_stack.write("Never", "wsgi.py", GOOD)
     impatient_stack.command("cool", "never.test")
     wait_for(lambda: impatient_stack.request("never.test").status == 200, "the mended site serves", patience=60)
+
+
+def test_an_import_that_ends_its_worker_is_answered_and_heals_when_touched(stack: LiveStack) -> None:
+    """It isn't tried for ever: the POST that woke the site gets the error page, and the log says what happened."""
+    stack.site("ends.test", "Ender", "import os\nos._exit(1)\n")
+    reply = stack.request("ends.test", "/", "POST", b"x")
+    assert (reply.status, "Something went wrong" in reply.text) == (500, True), reply.text
+    assert "running it ended the worker: it ended itself, by os._exit()" in stack.log("ends.test")
+    assert reply.headers["x-request-id"] in stack.log("ends.test")
+    assert stack.status("ends.test")["state"] == "broken"
+    path = stack.write("Ender", "wsgi.py", GOOD)
+    os.utime(path, (path.stat().st_mtime + 2,) * 2)
+    wait_for(lambda: stack.request("ends.test").status == 200, "the mended site serves")
 
 
 @pytest.mark.parametrize("kind", ["missing", "a directory", "unreadable", "a FIFO"])
@@ -82,6 +95,30 @@ def test_a_wsgi_file_that_cannot_be_loaded_is_told(stack: LiveStack, kind: str) 
     stack.write("Bad", "wsgi.py", GOOD)
     os.utime(path, (path.stat().st_mtime + 2,) * 2)
     wait_for(lambda: stack.request("bad.test").status == 200, "the mended site serves")
+
+
+@pytest.mark.parametrize("settings", [(), ("--processes", "2", "--threads", "4")])
+def test_a_worker_that_dies_leaves_the_record_of_its_request(stack: LiveStack, settings: tuple[str, ...]) -> None:
+    """In the tenant's own log, under the id that the visitor's 502 page shows, with what is known of its end."""
+    die = """\
+    if environ["PATH_INFO"] == "/die":
+        import ctypes, time
+        time.sleep(1.5)
+        ctypes.string_at(0)
+"""
+    stack.site("die.test", "Dier", GOOD.replace("    body =", die + "    body ="), *settings)
+    assert stack.request("die.test").status == 200
+    reply = stack.request("die.test", "/die?secret")
+    assert reply.status == 502
+    request_id = reply.headers["x-request-id"]
+    log = stack.wait_for_log("die.test", "line 5 in application")
+    lines = [line for line in log.splitlines() if f"[{request_id}]" in line]
+    assert re.search(
+        r"GET /die: the worker died while it served this request, after 1\.[5-9] s: killed by signal 11 \(SIGSEGV\)$",
+        lines[0],
+    ), log
+    assert log.count("the worker died") == 1
+    assert stack.request("die.test").status == 200
 
 
 def test_a_stack_killed_outright_starts_again_and_serves(stack: LiveStack) -> None:

@@ -146,7 +146,7 @@ class Repetitions:
 def fingerprint(error: BaseException) -> int:
     """A number that two exceptions share if their types, causes and tracebacks are the same.
 
-    Of a traceback it has where in its code each frame stands, and which code the last one is of. To ask each frame for
+    Of a traceback it has where in its code each frame stands, and whose code the last one is. To ask each frame for
     its code costs twice as much, and tells no more failures apart that a program has at a time.
     """
     parts = []
