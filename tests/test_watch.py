@@ -1,4 +1,4 @@
-"""The watch over a worker: loads that take long, requests about to be killed. In process; deaths: test_worker_deaths."""
+"""The watch over a worker: loads that take long, requests about to be killed. Deaths: see test_worker_deaths."""
 
 import sys
 import threading
