@@ -11,6 +11,7 @@ import sys
 from io import IOBase, TextIOBase
 
 from user_wsgi_wrapper.runtime import connection, request
+from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
@@ -127,11 +128,13 @@ class Capture:
         pending: Pending,
         page: ErrorPage,
         prepare: Callable[[], None] | None = None,
+        wsgi_file: str = "",
     ) -> None:
         self._app = app
         self._log = log
         self._errors = errors
         self._page = page
+        self._wsgi_file = wsgi_file
         self.pending = pending
         if prepare is not None:
             self._app = self._preparing(prepare, app)
@@ -175,7 +178,7 @@ class Capture:
         return self._cut(exchange)
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
-        """Write the record of an exception; returns its text."""
+        """Write the record of an exception; returns its text, of a site that isn't loaded with the load's advice."""
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
         what = f"{request.method(environ)} {request.path(environ)}"
@@ -187,8 +190,10 @@ class Capture:
             message, trace = f"{what}: {error}", format_exception(error)
         else:
             message, trace = f"{what}: the application failed in {where}", format_exception(error)
-        self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
-        return f"{message}\n{trace}" if trace else message
+        advice = advise(error, self._wsgi_file) if trace else ""
+        self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace, advice)
+        advice = advice or getattr(error, "advice", "")  # of a load: in the log it stands once
+        return "\n".join(filter(None, (message, trace, advice and f"Advice: {advice}")))
 
     def _preparing(self, prepare: Callable[[], None], app: Callable[..., Any]) -> Callable[..., Any]:
         threads = getattr(connection.UWSGI, "cores", 1)

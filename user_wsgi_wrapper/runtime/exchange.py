@@ -9,7 +9,7 @@ from user_wsgi_wrapper.runtime.pep3333 import KNOWN_NAMES, KNOWN_STATUSES, check
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar
 
 
 class Exchange:
@@ -20,6 +20,9 @@ class Exchange:
     """
 
     __slots__ = ("headers", "sent", "server", "writer")
+
+    # Called when an application answers 400: a framework may have refused the request for a reason it tells nobody.
+    bad_request: ClassVar[Callable[[], None] | None] = None
 
     def __init__(self, server: Callable[..., Any]) -> None:
         self.server = server
@@ -46,6 +49,8 @@ class Exchange:
         if not sound:
             status = check_status(status)
             check_headers(headers)
+            if status.startswith("400 ") and Exchange.bad_request is not None:
+                Exchange.bad_request()
         self.headers = headers
         self.writer = self.server(status, headers) or _refuse_write
         return self

@@ -12,11 +12,14 @@ import threading
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.runtime import connection
+from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
+from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
+from user_wsgi_wrapper.runtime.refused_host import Watch
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
 TYPE_CHECKING = False
@@ -93,12 +96,13 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     app = _with_static(app, settings)
     log.release_stderr(server)
     page = ErrorPage(settings.error_page, settings.debug)
+    Exchange.bad_request = Watch(log, current_environ).bad_request
 
     def prepare() -> None:
         log.take_stderr()
         _unblock_faults()
 
-    return Capture(app, log, errors, pending, page, prepare).respond
+    return Capture(app, log, errors, pending, page, prepare, settings.wsgi_file).respond
 
 
 def _unblock_faults() -> None:
@@ -159,16 +163,19 @@ def _load(path: str, log: ErrorLog) -> Callable[..., Any]:
         return load(path)
     except WsgiLoadError as error:
         cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
-        log.record(f"the site could not be loaded: {error}", None, "ERROR", cause)
+        advice = advise(error, path)
+        log.record(f"the site could not be loaded: {error}", None, "ERROR", cause, advice)
         _mark_broken(log.domain)
-        return _broken(error.path, error.phase, error.message)
+        return _broken(error.path, error.phase, error.message, advice)
 
 
-def _broken(path: str, phase: str, message: str) -> Callable[..., Any]:
+def _broken(path: str, phase: str, message: str, advice: str) -> Callable[..., Any]:
     """An application in place of the one that could not be loaded. A touch of the file makes a new process try."""
 
     def application(_environ: dict[str, Any], _start_response: Callable[..., Any]) -> Any:
-        raise WsgiLoadError(path, phase, message)
+        error = WsgiLoadError(path, phase, message)
+        error.advice = advice
+        raise error
 
     return application
 

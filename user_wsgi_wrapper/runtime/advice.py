@@ -1,0 +1,70 @@
+"""One line that says what to do about an exception, for the mistakes that everybody makes once.
+
+A false hint is worse than none: each rule verifies what it says, in the frames, on the disk or in sys.modules, and is
+silent otherwise. No rule imports anything or runs code of the tenant's but an exception's __str__.
+"""
+
+from __future__ import annotations
+
+from user_wsgi_wrapper.runtime import (
+    callable_name,
+    database_file,
+    django_setup,
+    file_access,
+    missing_module,
+    own_server,
+    refused_host,
+    shadow,
+    source_fault,
+)
+from user_wsgi_wrapper.runtime.loader import WsgiLoadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT = 1500  # characters
+_DEPTH = 8
+# Exceptions of these packages wrap the one that tells the reason.
+_WRAPPERS = ("django.", "sqlalchemy.", "flask.", "werkzeug.", "jinja2.")
+
+
+def advise(error: BaseException, wsgi_file: str) -> str:
+    """What to do about an exception, on one line; empty if nothing certain can be said. Never raises.
+
+    `wsgi_file` is the path of the site's WSGI file. Called when a failure is recorded, while its frames are there.
+    """
+    try:
+        for one in _chain(error):
+            said = _advise(one, wsgi_file)
+            if said:
+                return " ".join(said.split())[:LIMIT]
+    except BaseException:  # noqa: S110  the failure has its record; what is missing is a hint
+        pass
+    return ""
+
+
+def _advise(error: BaseException, wsgi_file: str) -> str:
+    if isinstance(error, WsgiLoadError):
+        return callable_name.advise(wsgi_file) if error.phase == "name" and error.__cause__ is None else ""
+    return (
+        own_server.advise(error, wsgi_file)
+        or source_fault.advise(error, wsgi_file)
+        or shadow.advise(error)
+        or django_setup.advise(error, wsgi_file)
+        or missing_module.advise(error, wsgi_file)
+        or refused_host.advise(error)
+        or database_file.advise(error, wsgi_file)
+        or file_access.advise(error, wsgi_file)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and those that it merely wraps: of what the tenant's own code caught nothing is said."""
+    for _ in range(_DEPTH):
+        yield error
+        inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        is_wrapper = isinstance(error, WsgiLoadError) or str(type(error).__module__).startswith(_WRAPPERS)
+        if inner is None or not is_wrapper:
+            return
+        error = inner
