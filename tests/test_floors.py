@@ -20,9 +20,9 @@ HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath callable_name capture connection database_file django_setup error_log error_page exchange
-        failure file_access http_file loader missing_module module_search origin own_server pep3333 refused_host
-        request shadow source_fault static streams
+        advice beneath callable_name capture caught connection database_file django_setup error_log error_page
+        exchange failure file_access http_file loader missing_module module_search origin own_server pep3333
+        refused_host request shadow source_fault static streams
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail

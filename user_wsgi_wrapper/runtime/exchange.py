@@ -21,8 +21,8 @@ class Exchange:
 
     __slots__ = ("headers", "sent", "server", "writer")
 
-    # Called when an application answers 400: a framework may have refused the request for a reason it tells nobody.
-    bad_request: ClassVar[Callable[[], None] | None] = None
+    # Called with a status of 400 or 500 and exc_info: a framework may have caught what it tells nobody.
+    answered: ClassVar[Callable[[str, Any], None] | None] = None
 
     def __init__(self, server: Callable[..., Any]) -> None:
         self.server = server
@@ -49,8 +49,8 @@ class Exchange:
         if not sound:
             status = check_status(status)
             check_headers(headers)
-            if status.startswith("400 ") and Exchange.bad_request is not None:
-                Exchange.bad_request()
+            if status.startswith(("400 ", "500 ")) and Exchange.answered is not None:
+                Exchange.answered(status, exc_info)
         self.headers = headers
         self.writer = self.server(status, headers) or _refuse_write
         return self

@@ -14,12 +14,12 @@ from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.runtime import connection
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ
+from user_wsgi_wrapper.runtime.caught import Watch
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
-from user_wsgi_wrapper.runtime.refused_host import Watch
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
 TYPE_CHECKING = False
@@ -96,7 +96,9 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     app = _with_static(app, settings)
     log.release_stderr(server)
     page = ErrorPage(settings.error_page, settings.debug)
-    Exchange.bad_request = Watch(log, current_environ).bad_request
+    watch = Watch(log, current_environ, settings.wsgi_file)
+    watch.connect()
+    Exchange.answered = watch.answered
 
     def prepare() -> None:
         log.take_stderr()
