@@ -1,5 +1,6 @@
 """The advice for real Django, Flask and Bottle under real uWSGI, in a tenant's virtual environment."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ KEY = "env = SHOP_SECRET_KEY=of the shop"
 
 
 @pytest.fixture(scope="module")
-def venv(tmp_path_factory):
+def venv():
     """The path of an environment with the three frameworks."""
-    home = tmp_path_factory.mktemp("home")
-    tenant_venv.install(Path(__file__).with_name("advised_frameworks.txt"), home, "somebody")
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(0o755)  # also for a tenant
-    return home / "venv"
+    # Not pytest's tmp_path: every session of pytest's shuts its folders for others, and a tenant comes here.
+    with tempfile.TemporaryDirectory(prefix="home-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        tenant_venv.install(Path(__file__).with_name("advised_frameworks.txt"), home, "somebody")
+        yield home / "venv"
 
 
 @pytest.fixture
