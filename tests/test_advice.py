@@ -33,8 +33,11 @@ LISTENS = "import socket\ntaken = socket.create_server(('127.0.0.1', 0))\naddres
 def test_a_server_beside_the_site_is_left_alone(site):
     """An application is there already, or the server is a library's."""
     server = "from http.server import HTTPServer, BaseHTTPRequestHandler as H\nHTTPServer(address, H)\n"
-    assert says(site.fail(LISTENS + server + OK), "WWW/wsgi.py line 5 starts a server of its own")
+    assert says(site.fail(LISTENS + server), "WWW/wsgi.py line 5 starts a server of its own")
     assert site.fail(OK + LISTENS + server) == ""
+    assert site.fail(LISTENS + server + OK) == ""
+    other = "from wsgiref.simple_server import make_server\nmake_server(*address, lambda e, s: [])\n"
+    assert site.fail(LISTENS + OK + other) == ""
     library = "import sys\nsys.path.append('site-packages')\nimport metrics\n"
     site.write("site-packages/metrics.py", LISTENS + server)
     assert site.fail(library + OK) == ""
@@ -76,11 +79,9 @@ def test_a_module_in_a_virtual_environment_that_is_not_in_use_is_found(site):
     assert "virtual environment HOME" not in site.fail("import telebot\n" + OK)
     site.write(f"{site.home}/.venv/pyvenv.cfg")
     site.write(f"{site.home}/.venv/lib/python{VERSION}/site-packages/telebot/__init__.py")
-    assert says(
-        site.fail("import telebot\n" + OK), "is installed in the virtual environment HOME/.venv, which isn't the"
-    )
+    assert says(site.fail("import telebot\n" + OK), "in the virtual environment HOME/.venv, which isn't this site's")
     os.rename(site.home / f".venv/lib/python{VERSION}", site.home / ".venv/lib/python3.4")
-    assert says(site.fail("import telebot\n" + OK), f"for Python 3.4 in HOME/.venv, this site runs Python {VERSION}")
+    assert says(site.fail("import telebot\n" + OK), f"HOME/.venv, for Python 3.4, this site runs {VERSION}")
 
 
 def test_a_module_in_a_folder_that_is_not_searched_is_found(site):
@@ -90,11 +91,24 @@ def test_a_module_in_a_folder_that_is_not_searched_is_found(site):
     assert "sys.path.insert" not in site.fail("import shop.views\n" + OK)
 
 
+def test_a_module_beside_its_importer_in_a_package_is_imported_from_the_package(site):
+    """As Python 2 did by itself."""
+    site.write("shop/__init__.py")
+    site.write("shop/cart.py")
+    site.write("shop/views.py", "import cart\n")
+    advice = site.fail("import shop.views\n" + OK)
+    assert says(
+        advice, "which WWW/shop/views.py line 1 imports", "in the package WWW/shop: write `from shop import cart`"
+    )
+
+
 def test_packages_of_the_user_and_of_the_system_are_found(site):
     site.write(f"{site.home}/.local/lib/python{VERSION}/site-packages/telebot.py")
     site.python = sys.executable
     assert says(
-        site.fail("import telebot\n" + OK), "is installed in HOME/.local/lib", "sees only what is installed in"
+        site.fail("import telebot\n" + OK),
+        "is installed in HOME/.local/lib",
+        "a virtual environment sees only what is in it",
     )
     os.rename(site.home / f".local/lib/python{VERSION}", site.home / ".local/lib/python3.4")
     assert "installed in HOME/.local" not in site.fail("import telebot\n" + OK)

@@ -272,5 +272,5 @@ def test_a_package_that_is_missing_in_the_environment_is_told_of_with_its_pip(se
         assert f"virtual environment {venv}; searched: {server.www} " in lines[-1]
     other = BareUwsgi(APPS / "flask_site", more=[f"env = HOME={venv.parent}"])
     with other:
-        expected = rf"'flask', .* is installed in the virtual environment {venv}, which isn't the one of this site .*"
+        expected = rf"'flask', .* is installed in the virtual environment {venv}, which isn't this site's: .*"
         assert_advised(other, failed_load(other), expected)

@@ -6,6 +6,8 @@ silent otherwise. No rule imports anything or runs code of the tenant's but an e
 
 from __future__ import annotations
 
+import time
+
 from user_wsgi_wrapper.runtime import (
     callable_name,
     database_file,
@@ -18,13 +20,17 @@ from user_wsgi_wrapper.runtime import (
     source_fault,
 )
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
+from user_wsgi_wrapper.runtime.origin import file_of, places, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 LIMIT = 1500  # characters
+AGAIN = 1.0  # seconds for which the same failure's advice holds: some look at many files, and crashes come in floods
 _DEPTH = 8
+_last: tuple[Any, float, str] = (None, 0.0, "")
 # Exceptions of these packages wrap the one that tells the reason.
 _WRAPPERS = ("django.", "sqlalchemy.", "flask.", "werkzeug.", "jinja2.")
 
@@ -34,14 +40,18 @@ def advise(error: BaseException, wsgi_file: str) -> str:
 
     `wsgi_file` is the path of the site's WSGI file. Called when a failure is recorded, while its frames are there.
     """
+    global _last
     try:
-        for one in _chain(error):
-            said = _advise(one, wsgi_file)
-            if said:
-                return " ".join(said.split())[:LIMIT]
-    except BaseException:  # noqa: S110  the failure has its record; what is missing is a hint
-        pass
-    return ""
+        key = (type(error), text_of(error)[:200], [(file_of(place), place[1]) for place in places(error)[-3:]])
+        now = time.monotonic()
+        if _last[0] == key and now - _last[1] < AGAIN:
+            return _last[2]
+        said = next(filter(None, (_advise(one, wsgi_file) for one in _chain(error))), "")
+        said = " ".join(said.split())[:LIMIT]
+        _last = (key, now, said)
+    except BaseException:
+        return ""  # the failure has its record; what is missing is a hint
+    return said
 
 
 def _advise(error: BaseException, wsgi_file: str) -> str:

@@ -85,7 +85,8 @@ def _open_databases(empty: bool = False) -> list[str]:
     Nothing is opened here: closing a file ends all locks that the process holds on it (fcntl(2)), SQLite's too.
     """
     found: dict[str, None] = {}
-    for number in range(3, _DESCRIPTORS):
+    for name in os.listdir("/proc/self/fd")[:_DESCRIPTORS]:
+        number = int(name)
         try:
             info = os.fstat(number)
             if stat.S_ISREG(info.st_mode):

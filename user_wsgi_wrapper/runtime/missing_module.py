@@ -75,45 +75,60 @@ def _importer(error: BaseException) -> Place | None:
 
 
 def _advise(name: str, wsgi_file: str) -> str:
+    package = _pairs(_PACKAGES).get(name) or (name if name in _SAME.split() else "")
+    # Crypto and crypto, for instance, are two packages.
+    other = "" if package else module_search.other_spelling(name)
+    if other:
+        return f"is spelled otherwise on the disk, {other}: upper and lower case differ"
+    return _elsewhere(name, package, wsgi_file) or _renamed(name) or _install(package)
+
+
+def _renamed(name: str) -> str:
     renamed = _pairs(_OLD_NAMES).get(name)
     if renamed:
         return f"is Python 2's name of a module, Python 3 has {renamed}"
     for minor, lost in _LOST.items():
-        if name in lost.split():
-            if sys.version_info < (3, minor):
-                return ""
+        if name in lost.split() and sys.version_info >= (3, minor):
             return f"is no module of Python's since 3.{minor}"
-    # Crypto and crypto, for instance, are two packages.
-    other = "" if name in _pairs(_PACKAGES) else module_search.other_spelling(name)
-    if other:
-        return f"is spelled otherwise on the disk, {other}: upper and lower case differ"
-    return _elsewhere(name, wsgi_file) or _install(name)
-
-
-def _elsewhere(name: str, wsgi_file: str) -> str:
-    installed = module_search.other_installation(name, wsgi_file)
-    if installed is not None:
-        venv, folder, version = installed
-        if venv and version != _version():
-            return (
-                f"is installed for Python {version} in {venv}, this site runs Python {_version()}: "
-                "that virtual environment has to be made anew, with this Python"
-            )
-        if venv and venv != sys.prefix:
-            return f"is installed in the virtual environment {venv}, which isn't the one of this site"
-        where = "a virtual environment sees only what is installed in itself" if _has_venv() else "it isn't searched"
-        return f"is installed in {folder}, but {where}"
-    folders = module_search.folders_with(name, wsgi_file)
-    if len(folders) == 1:
-        return (
-            f"is in no folder of sys.path, but in {folders[0]}: if that is it, "
-            f"`import sys; sys.path.insert(0, {folders[0]!r})` before the import has it found"
-        )
     return ""
 
 
-def _install(name: str) -> str:
-    package = _pairs(_PACKAGES).get(name) or (name if name in _SAME.split() else "")
+def _elsewhere(name: str, package: str, wsgi_file: str) -> str:
+    installed = module_search.other_installation(name, wsgi_file)
+    if installed is not None:
+        return _installed(package or name, *installed)
+    folders = module_search.folders_with(name, wsgi_file)
+    if len(folders) != 1:
+        return ""
+    parent, inner = os.path.split(folders[0])
+    if os.path.isfile(f"{folders[0]}/__init__.py"):
+        return f"is in the package {folders[0]}: write `from {inner} import {name}`" if _is_searched(parent) else ""
+    return (
+        f"is in no folder of sys.path, but in {folders[0]}: if that is it, "
+        f"`import sys; sys.path.insert(0, {folders[0]!r})` before the import has it found"
+    )
+
+
+def _installed(package: str, venv: str, folder: str, version: str) -> str:
+    here = f"install it in {sys.prefix} too ({sys.prefix}/bin/python -m pip install {package})"
+    if venv == sys.prefix:
+        return (
+            f"is installed for Python {version} in {venv}, this site runs Python {_version()}: "
+            "make that virtual environment anew, with this Python"
+        )
+    if venv and version != _version():
+        return f"is installed in the virtual environment {venv}, for Python {version}, this site runs {_version()}"
+    if venv:
+        way = f", or {here}" if _has_venv() else ""
+        return (
+            f"is installed in the virtual environment {venv}, which isn't this site's: have it made this site's{way}"
+        )
+    if _has_venv():
+        return f"is installed in {folder}, but a virtual environment sees only what is in it: {here}"
+    return f"is installed in {folder}, which this site's Python doesn't search"
+
+
+def _install(package: str) -> str:
     missing = [entry for entry in sys.path if os.path.isabs(entry) and _names_nothing(entry)]
     if not package:
         if missing:
@@ -125,6 +140,10 @@ def _install(name: str) -> str:
         f"isn't installed: make a virtual environment (python3 -m venv ~/venv), install it there "
         f"(~/venv/bin/python -m pip install {package}) and have it made this site's"
     )
+
+
+def _is_searched(folder: str) -> bool:
+    return folder in module_search.search_path()
 
 
 def _names_nothing(entry: str) -> bool:

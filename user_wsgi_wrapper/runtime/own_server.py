@@ -6,8 +6,11 @@ from user_wsgi_wrapper.runtime.origin import file_of, is_own, loading, module_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from user_wsgi_wrapper.runtime.origin import Place
 
+_READ = 1 << 18  # bytes
 # Module and function that the tenant's own line called, and what he calls it.
 _RUNS = {
     ("flask.app", "run"): "Flask's run()",
@@ -18,7 +21,7 @@ _RUNS = {
     ("aiohttp.web", "run_app"): "aiohttp's run_app()",
     ("cherrypy", "quickstart"): "cherrypy's quickstart()",
 }
-# These may also serve something beside the site: only if nothing else is there that could be the site.
+# These may also serve something beside the site: only if it is the site's own application, or the file has none.
 _SOCKETS = {
     ("wsgiref.simple_server", "make_server"): "wsgiref's make_server()",
     ("http.server", "test"): "http.server's test()",
@@ -43,8 +46,8 @@ def advise_places(found: list[Place], wsgi_file: str) -> str:
         if not is_own(file_of(caller)):
             continue
         key = (str(module_of(called)), called[0].f_code.co_name)
-        what = _RUNS.get(key) or ("" if "application" in names else _SOCKETS.get(key))
-        if what:
+        what = _RUNS.get(key) or _SOCKETS.get(key)
+        if what and (key in _RUNS or _is_the_site(called, names, wsgi_file)):
             more = ""
             if key[0] == "bottle" and "application" not in names and _runs_default(called):
                 more = ", and write `application = bottle.default_app()` outside of it"
@@ -53,6 +56,14 @@ def advise_places(found: list[Place], wsgi_file: str) -> str:
                 f"calls `application` by itself: put that call under `if __name__ == '__main__':`{more}"
             )
     return ""
+
+
+def _is_the_site(place: Place, names: dict[str, Any], wsgi_file: str) -> bool:
+    served = place[0].f_locals.get("app")
+    if served is not None and served is names.get("application"):
+        return True
+    with open(wsgi_file, "rb") as file:
+        return b"application" not in file.read(_READ)
 
 
 def _runs_default(place: Place) -> bool:

@@ -19,7 +19,6 @@ _CHARACTERS = {
     "201D": 'a typographic quotation mark: type " in its place',
     "2018": "a typographic quotation mark: type ' in its place",
     "2019": "a typographic quotation mark: type ' in its place",
-    "2026": "an ellipsis: the code was shortened where it was copied from",
     "2013": "a dash: type - in its place",
 }
 _NO_PYTHON = ((b"{\\rtf", "RTF, a word processor's format"), (b"<!doctype html", "HTML"), (b"<html", "HTML"))
