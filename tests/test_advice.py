@@ -4,12 +4,14 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import time
 
 import pytest
 
 from tests.advised_site import OK, AdvisedSite
+from tests.bare_uwsgi import ROOT
 from user_wsgi_wrapper.runtime.advice import LIMIT, advise
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -441,6 +443,24 @@ def test_it_never_raises_and_is_always_one_short_line(tmp_path):
     advice = advise(FileNotFoundError(2, "no", "A\nB"), str(tmp_path / "wsgi.py"))
     assert re.fullmatch(r"there is no .*/A B, but .*/a b: .*", advice)
     assert len(advise(FileNotFoundError(2, "no", f"C:\\{'a' * 9999}"), "wsgi.py")) <= LIMIT
+
+
+def test_no_module_of_the_tenants_stands_in_for_a_rule_or_for_what_the_rules_need(site):
+    for name in ("rules", "origin", "shadow", "missing_module", "re", "linecache", "os"):
+        site.write(f"{name}.py", "raise SystemExit('taken')\n")
+    assert says(site.fail("import telebot\n" + OK), "isn't installed")
+    program = """
+import sys
+from user_wsgi_wrapper.runtime import wrapper
+before = set(sys.modules)
+from user_wsgi_wrapper.runtime import advice
+advice.advise(ImportError(), "wsgi.py")
+new = set(sys.modules) - before
+assert "user_wsgi_wrapper.runtime.rules" in new
+print([name for name in new if not name.startswith("user_wsgi_wrapper.runtime.")])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_chain_without_an_end_ends():

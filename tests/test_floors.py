@@ -22,7 +22,7 @@ LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath callable_name capture caught connection database_file django_setup error_log error_page
         exchange failure file_access http_file loader missing_module module_search origin own_server pep3333
-        refused_host request shadow source_fault static streams
+        refused_host request rules shadow source_fault static streams
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
@@ -71,6 +71,9 @@ LATE = {
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.wrapper": {f"{RUNTIME}.static"},
+    # After it is loaded, but of our own package, whose path is known; see tests/test_advice.py.
+    f"{RUNTIME}.advice": {f"{RUNTIME}.rules"},
+    f"{RUNTIME}.caught": {f"{RUNTIME}.refused_host"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {

@@ -8,17 +8,6 @@ from __future__ import annotations
 
 import time
 
-from user_wsgi_wrapper.runtime import (
-    callable_name,
-    database_file,
-    django_setup,
-    file_access,
-    missing_module,
-    own_server,
-    refused_host,
-    shadow,
-    source_fault,
-)
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.origin import file_of, places, text_of
 
@@ -46,27 +35,14 @@ def advise(error: BaseException, wsgi_file: str) -> str:
         now = time.monotonic()
         if _last[0] == key and now - _last[1] < AGAIN:
             return _last[2]
-        said = next(filter(None, (_advise(one, wsgi_file) for one in _chain(error))), "")
+        from user_wsgi_wrapper.runtime import rules
+
+        said = next(filter(None, (rules.apply(one, wsgi_file) for one in _chain(error))), "")
         said = " ".join(said.split())[:LIMIT]
         _last = (key, now, said)
     except BaseException:
         return ""  # the failure has its record; what is missing is a hint
     return said
-
-
-def _advise(error: BaseException, wsgi_file: str) -> str:
-    if isinstance(error, WsgiLoadError):
-        return callable_name.advise(wsgi_file) if error.phase == "name" and error.__cause__ is None else ""
-    return (
-        own_server.advise(error, wsgi_file)
-        or source_fault.advise(error, wsgi_file)
-        or shadow.advise(error)
-        or django_setup.advise(error, wsgi_file)
-        or missing_module.advise(error, wsgi_file)
-        or refused_host.advise(error)
-        or database_file.advise(error, wsgi_file)
-        or file_access.advise(error, wsgi_file)
-    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

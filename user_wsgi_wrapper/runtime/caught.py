@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from user_wsgi_wrapper.runtime import refused_host, request
+from user_wsgi_wrapper.runtime import request
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.failure import format_exception
 
@@ -77,7 +77,11 @@ class Watch:
 
     def _refused(self, frame: FrameType | None) -> None:
         frame = _frame(frame, "django.core.handlers.wsgi", "request")
-        host = refused_host.refused(frame.f_locals["request"]) if frame is not None else ""
+        if frame is None:
+            return
+        from user_wsgi_wrapper.runtime import refused_host  # as all rules of the advice
+
+        host = refused_host.refused(frame.f_locals["request"])
         if host and host not in self._hosts and len(self._hosts) < _HOSTS:
             self._hosts.add(host)
             self._write(
@@ -119,5 +123,4 @@ def _is_logged() -> bool:
 def _writes(handler: Any) -> bool:
     if handler.level > _ERROR or type(handler).__name__ in ("AdminEmailHandler", "NullHandler"):
         return False
-    only_debug = any(type(each).__name__ == "RequireDebugTrue" for each in handler.filters)
-    return not only_debug or refused_host.settings().get("DEBUG") is True
+    return all(each.filter(None) for each in handler.filters if type(each).__name__ == "RequireDebugTrue")
