@@ -20,8 +20,10 @@ HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
-        beneath black_box capture connection error_log error_page exchange failure http_file loader pep3333
-        post_mortem quiet_thread repetition request server_memory static streams watch worker
+        advice beneath black_box callable_name capture caught connection database_file django_setup error_log
+        error_page exchange failure file_access http_file loader missing_module module_search origin own_server
+        pep3333 post_mortem quiet_thread records refused_host repetition request rules server_memory shadow
+        source_fault static streams watch worker
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
@@ -71,6 +73,9 @@ LATE = {
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.server_memory": {"ctypes"},
     f"{RUNTIME}.wrapper": {f"{RUNTIME}.static"},
+    # After it is loaded, but of our own package, whose path is known; see tests/test_advice.py.
+    f"{RUNTIME}.advice": {f"{RUNTIME}.rules"},
+    f"{RUNTIME}.caught": {f"{RUNTIME}.refused_host"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {

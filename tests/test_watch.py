@@ -19,8 +19,8 @@ from user_wsgi_wrapper.runtime.watch import Watch, format_stack
 
 
 class Told(list):
-    def __call__(self, message, trace):
-        self.append((message, trace))
+    def __call__(self, message, trace, advice):
+        self.append((message, trace, advice))
 
 
 @pytest.fixture
@@ -45,7 +45,8 @@ def test_a_load_that_takes_long_is_told_once_with_the_line_it_stands_at(told, tm
     threading.Thread(target=lambda: (wait_for(lambda: told, "the note"), time.sleep(0.3), go_on.set())).start()
     stand_here(go_on)
     watching.loaded()
-    [(message, trace)] = told
+    [(message, trace, advice)] = told
+    assert advice == ""
     assert message == f"the site is still being loaded after 0 s; {tmp_path}/wsgi.py stands at"
     assert trace.startswith("Stack (most recent call last):\n")
     assert "in stand_here\n    until.wait(20)" in trace

@@ -13,10 +13,10 @@ from io import IOBase, TextIOBase
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
+from user_wsgi_wrapper.runtime.failure import ResponseError, describe
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
-from user_wsgi_wrapper.runtime.repetition import Repetitions
+from user_wsgi_wrapper.runtime.records import Records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ class Capture:
         pending: Pending,
         page: ErrorPage,
         prepare: Callable[[int], None] | None = None,
-        repetitions: Repetitions | None = None,
+        records: Records | None = None,
         flags: MutableSequence[int] | None = None,
     ) -> None:
         self._app = app
         self._log = log
         self._errors = errors
         self._page = page
-        self._repetitions = repetitions or Repetitions(lambda text, environ: log.record(text, environ, "ERROR"))
+        self._records = records or Records(log)
         self._flags = bytearray(256) if flags is None else flags
         self.pending = pending
         if prepare is not None:
@@ -194,25 +194,24 @@ class Capture:
         return self._cut(exchange)
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
-        """Write the record of an exception, or count one that repeats; returns its text, "" if nobody needs it."""
+        """Write the record of an exception; returns its text, "" if it is only counted.
+
+        That of a site that isn't loaded ends with the load's advice, which stands once in the log.
+        """
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
-        is_counted = self._repetitions.is_counted(error, environ)
-        if is_counted and not self._page.shows_detail:
+        if not self._page.shows_detail and self._records.is_counted(error, environ):
             return ""
         what = f"{request.method(environ)} {request.path(environ)}"
         if isinstance(error, WsgiLoadError):
-            message, trace = f"{what}: the site could not be loaded: {error}", ""
-        elif _is_disconnect(error):
-            message, trace = f"{what}: the client went away while its request was read", ""
-        elif isinstance(error, ResponseError):
-            message, trace = f"{what}: {error}", format_exception(error)
-        else:
-            message, trace = f"{what}: the application failed in {where}", format_exception(error)
-        if not is_counted:
-            size = self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
-            self._repetitions.told(error, environ, describe(error), size)
-        return f"{message}\n{trace}" if trace else message
+            message = f"{what}: the site could not be loaded: {error}"
+            text = self._records.write(error, environ, message, has_trace=False)
+            return f"{text}\nAdvice: {error.advice}" if error.advice else text
+        if _is_disconnect(error):
+            message = f"{what}: the client went away while its request was read"
+            return self._records.write(error, environ, message, level="INFO", has_trace=False)
+        reason = str(error) if isinstance(error, ResponseError) else f"the application failed in {where}"
+        return self._records.write(error, environ, f"{what}: {reason}")
 
     def _preparing(self, prepare: Callable[[int], None], app: Callable[..., Any]) -> Callable[..., Any]:
         threads = getattr(connection.UWSGI, "cores", 1)

@@ -81,10 +81,14 @@ class ErrorLog:
         environ: dict[str, Any] | None = None,
         level: str = "INFO",
         traceback: str = "",
+        advice: str = "",
     ) -> int:
-        """Append one record; returns its size in bytes. `environ` is its request's, None outside requests."""
+        """Append one record; returns its size in bytes. `environ` is its request's, None outside requests.
+
+        `advice` is one line that says what to do: the last one, or a JSON record's field of that name.
+        """
         try:
-            data = self._render(message, environ, level, traceback)
+            data = self._render(message, environ, level, traceback, advice)
             self._append(data)
         except Exception:
             self._lost += 1  # out of memory, or out of stack: the request goes on
@@ -111,12 +115,17 @@ class ErrorLog:
         """Close the descriptor; the log is of no use afterwards."""
         os.close(self.fd)
 
-    def _render(self, message: str, environ: dict[str, Any] | None, level: str, traceback: str) -> bytes:
+    def _render(
+        self, message: str, environ: dict[str, Any] | None, level: str, traceback: str, advice: str = ""
+    ) -> bytes:
         now = time.time()
         if self._dumps is not None:
-            return encode(self._dumps(self._fields(now, message, environ, level, traceback)) + "\n")
+            fields = self._fields(now, message, environ, level, traceback)
+            return encode(self._dumps({**fields, "advice": advice} if advice else fields) + "\n")
         if traceback:
             message = f"{message}\n{traceback}"
+        if advice:
+            message = f"{message}\nAdvice: {advice}"
         prefix = f"{self._local(now)},{int(now * 1000) % 1000:03d} [{request.request_id(environ)}] "
         return encode(f"{prefix}{harmless(message.rstrip(chr(10))).replace(chr(10), chr(10) + prefix)}\n")
 

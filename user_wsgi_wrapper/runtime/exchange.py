@@ -9,7 +9,7 @@ from user_wsgi_wrapper.runtime.pep3333 import KNOWN_NAMES, KNOWN_STATUSES, check
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar
 
 
 class Exchange:
@@ -20,6 +20,9 @@ class Exchange:
     """
 
     __slots__ = ("headers", "sent", "server", "writer")
+
+    # Called with a status of 400 or 500 and exc_info: a framework may have caught what it tells nobody.
+    answered: ClassVar[Callable[[str, Any], None] | None] = None
 
     def __init__(self, server: Callable[..., Any]) -> None:
         self.server = server
@@ -46,6 +49,8 @@ class Exchange:
         if not sound:
             status = check_status(status)
             check_headers(headers)
+            if status.startswith(("400 ", "500 ")) and Exchange.answered is not None:
+                Exchange.answered(status, exc_info)
         self.headers = headers
         self.writer = self.server(status, headers) or _refuse_write
         return self

@@ -27,8 +27,11 @@ _CO_ASYNC_GENERATOR = 0x200  # inspect.CO_ASYNC_GENERATOR
 class WsgiLoadError(Exception):
     """The file gave no application. `phase` is one of PHASES; the cause, if any, is the tenant's exception.
 
-    In the phase `death` it wasn't run at all: it ended the workers that did, which has its own record.
+    In the phase `death` it wasn't run at all: it ended the workers that did, which has its own record. `advice` is
+    what to do, for whom the error page may show it.
     """
+
+    advice = ""
 
     def __init__(self, path: str, phase: str, message: str) -> None:
         super().__init__(path, phase, message)

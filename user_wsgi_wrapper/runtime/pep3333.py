@@ -28,7 +28,8 @@ def check_status(status: Any) -> str:
     _check_text("the status", status)
     if len(status) == 3:
         return f"{status} "
-    if len(KNOWN_STATUSES) < _KNOWN_LIMIT:
+    # Of these two Exchange wants to hear each time.
+    if len(KNOWN_STATUSES) < _KNOWN_LIMIT and not status.startswith(("400 ", "500 ")):
         KNOWN_STATUSES.add(status)
     return status
 

@@ -16,6 +16,7 @@ from _thread import allocate_lock, get_ident
 from time import monotonic, sleep, time
 
 from user_wsgi_wrapper.runtime import connection, quiet_thread
+from user_wsgi_wrapper.runtime.advice import advise_running
 from user_wsgi_wrapper.runtime.black_box import file_state
 
 TYPE_CHECKING = False
@@ -35,16 +36,16 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 class Watch:
     """Watches over one worker, which loads `wsgi_file` in the state `file` (see file_state).
 
-    `tell(message, trace)` writes a record outside requests. `load_limit` is how long the file may take, in seconds,
-    None for as long as it likes; `harakiri` is the server's option, in seconds, 0 for none. `find_request(frame)`
-    gives the environ of the request that a frame serves.
+    `tell(message, trace, advice)` writes a record outside requests. `load_limit` is how long the file may take, in
+    seconds, None for as long as it likes; `harakiri` is the server's option, in seconds, 0 for none.
+    `find_request(frame)` gives the environ of the request that a frame serves.
     """
 
     def __init__(
         self,
         wsgi_file: str,
         file: tuple[int, int, int],
-        tell: Callable[[str, str], None],
+        tell: Callable[[str, str, str], None],
         find_request: Callable[[FrameType | None], dict[str, Any] | None],
         box: BlackBox | None,
         load_limit: float | None,
@@ -86,9 +87,7 @@ class Watch:
         if self._loading.acquire(timeout=first):
             return
         if limit is None or limit > first:
-            self._tell(
-                f"the site is still being loaded after {first:.0f} s; {self._path} stands at", self._load_stack()
-            )
+            self._tell(f"the site is still being loaded after {first:.0f} s; {self._path} stands at", *self._stand())
         if self._loading.acquire(timeout=-1 if limit is None else limit - first):
             return
         if self._box is not None:
@@ -96,9 +95,13 @@ class Watch:
             self._box.write_dump(_dump_of({self._loader: sys._current_frames()[self._loader]}))
         os._exit(1)
 
-    def _load_stack(self) -> str:
+    def _stand(self) -> tuple[str, str]:
+        """The stack of the load, and what may be done about it."""
         frame = sys._current_frames().get(self._loader)
-        return "Stack (most recent call last):\n" + format_stack(frame) if frame is not None else ""
+        if frame is None:
+            return "", ""
+        stack = "Stack (most recent call last):\n" + format_stack(frame)
+        return stack, advise_running(list(traceback.walk_stack(frame))[::-1], self._path)
 
     def _watch_file(self) -> None:
         """Have this worker replaced if the file was saved again within the second of the save that it has loaded.

@@ -97,8 +97,8 @@ class Worker:
         if self._box is not None:
             self._box.take_core(core, get_ident())
 
-    def _tell(self, message: str, trace: str) -> None:
-        self._log.record(message, None, "ERROR", trace)
+    def _tell(self, message: str, trace: str, advice: str) -> None:
+        self._log.record(message, None, "ERROR", trace, advice)
 
 
 def _seconds(option: str) -> int:

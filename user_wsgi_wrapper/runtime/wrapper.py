@@ -11,13 +11,16 @@ import threading
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.runtime import connection
+from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.black_box import FOLDER
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
+from user_wsgi_wrapper.runtime.caught import Caught
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
+from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
-from user_wsgi_wrapper.runtime.repetition import Repetitions
+from user_wsgi_wrapper.runtime.records import Records
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 from user_wsgi_wrapper.runtime.worker import Worker
 
@@ -106,8 +109,9 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     log = ErrorLog(settings.error_log, settings.domain, settings.log_format, server)
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
-    _take_hooks(log)
-    repetitions = _count_repetitions(log)
+    records = Records(log, settings.wsgi_file, getattr(connection.UWSGI, "numproc", 1))
+    atexit.register(records.flush)
+    _take_hooks(records)
     page = ErrorPage(settings.error_page, settings.debug)
     worker = Worker(log, settings.wsgi_file, settings.box_folder, settings.load_limit)
     worker.begin()
@@ -117,21 +121,16 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
         sys.path[:] = path
     app = with_static(_load(worker, log))
     log.release_stderr(server)
+    caught = Caught(log, records, current_environ, settings.wsgi_file)
+    caught.connect()
+    Exchange.answered = caught.answered
 
     def prepare(core: int) -> None:
         log.take_stderr()
         _unblock_faults()
         worker.take_core(core)
 
-    return Capture(app, log, errors, pending, page, prepare, repetitions, worker.flags).respond
-
-
-def _count_repetitions(log: ErrorLog) -> Repetitions:
-    repetitions = Repetitions(
-        lambda text, environ: log.record(text, environ, "ERROR"), getattr(connection.UWSGI, "numproc", 1)
-    )
-    atexit.register(repetitions.flush)
-    return repetitions
+    return Capture(app, log, errors, pending, page, prepare, records, worker.flags).respond
 
 
 def _unblock_faults() -> None:
@@ -157,23 +156,21 @@ def _writes_to_stderr(stream: Any) -> bool:
         return False
 
 
-def _take_hooks(log: ErrorLog) -> None:
+def _take_hooks(records: Records) -> None:
     """Make one record of an exception that nobody caught: in a thread, in `__del__`, in a callback of the server."""
 
     def uncaught(_type: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-        log.record("an exception was not caught", current_environ(), "ERROR", format_exception(error))
+        records.write_or_count(error, current_environ(), "an exception was not caught")
 
     def thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
             name = args.thread.name if args.thread is not None else "?"
-            log.record(f"the thread {name} died", current_environ(), "ERROR", format_exception(args.exc_value))
+            records.write_or_count(args.exc_value, current_environ(), f"the thread {name} died")
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
         what = args.err_msg or "Exception ignored in"
         if args.exc_value is not None:
-            log.record(
-                f"{what}: {_safe_repr(args.object)}", current_environ(), "ERROR", format_exception(args.exc_value)
-            )
+            records.write_or_count(args.exc_value, current_environ(), f"{what}: {_safe_repr(args.object)}")
 
     sys.excepthook = uncaught
     threading.excepthook = thread
@@ -192,17 +189,20 @@ def _load(worker: Worker, log: ErrorLog) -> Callable[..., Any]:
         return worker.load(request_of)
     except WsgiLoadError as error:
         cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
+        advice = advise(error, error.path)
         if error.phase != "death":
-            log.record(f"the site could not be loaded: {error}", None, "ERROR", cause)
+            log.record(f"the site could not be loaded: {error}", None, "ERROR", cause, advice)
         _mark_broken(log.domain)
-        return _broken(error.path, error.phase, error.message)
+        return _broken(error.path, error.phase, error.message, advice)
 
 
-def _broken(path: str, phase: str, message: str) -> Callable[..., Any]:
+def _broken(path: str, phase: str, message: str, advice: str) -> Callable[..., Any]:
     """An application in place of the one that could not be loaded. A touch of the file makes a new process try."""
 
     def application(_environ: dict[str, Any], _start_response: Callable[..., Any]) -> Any:
-        raise WsgiLoadError(path, phase, message)
+        error = WsgiLoadError(path, phase, message)
+        error.advice = advice
+        raise error
 
     return application
 

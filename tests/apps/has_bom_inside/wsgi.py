@@ -1,0 +1,6 @@
+import os
+﻿name = os.name
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]

@@ -1,0 +1,5 @@
+import urllib2
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]

@@ -1,0 +1,7 @@
+import os
+
+name = 'Café'
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]

@@ -1,0 +1,6 @@
+def create_app(debug=False):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"ok"]
+
+    return app

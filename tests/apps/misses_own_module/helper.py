@@ -1,0 +1,1 @@
+import settings_of_mine

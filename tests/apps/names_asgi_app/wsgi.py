@@ -1,0 +1,6 @@
+class Framework:
+    async def __call__(self, scope, receive, send):
+        pass
+
+
+app = Framework()

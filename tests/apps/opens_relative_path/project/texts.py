@@ -1,0 +1,3 @@
+def read():
+    with open("hello.txt") as file:
+        return file.read()

@@ -1,0 +1,3 @@
+import random
+
+color = random.choice(['red', 'blue'])

@@ -1,0 +1,7 @@
+import random
+
+random.choice([1])
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
