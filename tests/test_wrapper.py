@@ -35,7 +35,7 @@ def run(tmp_path):
             (tmp_path / name).write_text(text)
         environ = {
             "PATH": os.environ["PATH"], "SITE_WSGI_FILE": str(tmp_path / "wsgi.py"), "SITE_DOMAIN": "one.example",
-            "SITE_ERROR_LOG": str(tmp_path / "error.log"), "SITE_STATIC": "", **settings,
+            "SITE_ERROR_LOG": str(tmp_path / "error.log"), "SITE_STATIC": "", "TMPDIR": str(tmp_path), **settings,
         }  # fmt: skip
         return subprocess.run(
             [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + textwrap.dedent(program)],
@@ -106,7 +106,8 @@ def test_descriptor_2_is_the_error_log_during_the_load_and_from_the_first_reques
     files = {"wsgi.py": "import os\nos.write(2, b'loading\\n')\n" + GOOD}
     done = run(IMPORT + ASK + "import os\nos.write(2, b'between\\n')\nask()\nos.write(2, b'serving\\n')", files)
     assert done.stderr == "between\n"
-    assert run.log() == "loading\nserving\n"
+    lines = [line[24:] for line in run.log().splitlines()]
+    assert lines == ["[-] child or C code: loading", "[-] child or C code: serving"]
 
 
 def test_the_hooks_record_what_nobody_caught(run):
@@ -125,8 +126,8 @@ def test_the_hooks_record_what_nobody_caught(run):
     assert (done.stdout, done.stderr) == ("", "")
     lines = [re.sub(r"^\S+ \S+ \[-\] ", "", line) for line in run.log().splitlines()]
     assert [line for line in lines if not line.startswith(" ")] == [
-        "the thread t1 died", "Traceback (most recent call last):", "LookupError: uncaught", "first,",
-        "an exception was not caught", "Traceback (most recent call last):", "LookupError: uncaught", "first,",
+        "thread t1: first,", "the thread t1 died", "Traceback (most recent call last):", "LookupError: uncaught",
+        "first,", "an exception was not caught", "Traceback (most recent call last):", "LookupError: uncaught",
     ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 KEPT_BYTES = 256 * 1024  # of records that wait while the file can't be written
+_LOST = "records were lost before this one: this log could not be written, or there was no memory left"
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 # Everything that moves a cursor, rings, clears a screen or ends a line somewhere: C0 but the tab and the
@@ -70,6 +71,8 @@ class ErrorLog:
         self._second = -1
         self._stamp = ""
         self._is_stderr = False
+        # Called before each record: has what belongs before it written first.
+        self.before: Callable[[], object] | None = None
         # The number of this descriptor never changes: faulthandler is given it once.
         self.fd = os.dup(fallback)
         self._identity: tuple[int, int] | None = None
@@ -81,10 +84,16 @@ class ErrorLog:
         environ: dict[str, Any] | None = None,
         level: str = "INFO",
         traceback: str = "",
+        thread: str = "",
     ) -> None:
-        """Append one record. `environ` is that of the request that it belongs to, None outside requests."""
+        """Append one record. `environ` is that of the request that it belongs to, None outside requests.
+
+        `thread` is the name of the background thread that wrote it, if one did.
+        """
         try:
-            self._append(self._render(message, environ, level, traceback))
+            if self.before is not None:
+                self.before()
+            self.append(self.render(message, environ, level, traceback, thread))
         except Exception:
             self._lost += 1  # out of memory, or out of stack: the request goes on
 
@@ -108,17 +117,34 @@ class ErrorLog:
         """Close the descriptor; the log is of no use afterwards."""
         os.close(self.fd)
 
-    def _render(self, message: str, environ: dict[str, Any] | None, level: str, traceback: str) -> bytes:
+    def render(
+        self,
+        message: str,
+        environ: dict[str, Any] | None,
+        level: str = "INFO",
+        traceback: str = "",
+        thread: str = "",
+        label: str = "",
+    ) -> bytes:
+        """A record's bytes, as `append` takes them. `label` stands before each of its lines.
+
+        A thread's name stands before the first alone, so that a traceback can be copied as it is.
+        """
         now = time.time()
         if self._dumps is not None:
-            return encode(self._dumps(self._fields(now, message, environ, level, traceback)) + "\n")
+            fields = self._fields(now, message, environ, level, traceback, thread or label)
+            return encode(self._dumps(fields) + "\n")
         if traceback:
             message = f"{message}\n{traceback}"
         prefix = f"{self._local(now)},{int(now * 1000) % 1000:03d} [{request.request_id(environ)}] "
+        if thread:
+            message = f"thread {thread}:{chr(10) if chr(10) in message else ' '}{message}"
+        if label:
+            prefix = f"{prefix}{label}: "
         return encode(f"{prefix}{harmless(message.rstrip(chr(10))).replace(chr(10), chr(10) + prefix)}\n")
 
     def _fields(
-        self, now: float, message: str, environ: dict[str, Any] | None, level: str, traceback: str
+        self, now: float, message: str, environ: dict[str, Any] | None, level: str, traceback: str, thread: str
     ) -> dict[str, object]:
         return {
             "timestamp": f"{self._local(now)},{int(now * 1000) % 1000:03d}",
@@ -127,7 +153,7 @@ class ErrorLog:
             "request_id": request.request_id(environ),
             "domain": self.domain,
             "pid": os.getpid(),
-            "thread": threading.current_thread().name,
+            "thread": thread or threading.current_thread().name,
             "exc_info": traceback or None,
             "method": request.method(environ),
             "path": request.path(environ),
@@ -141,9 +167,10 @@ class ErrorLog:
             self._second = second
         return self._stamp
 
-    def _append(self, data: bytes) -> None:
+    def append(self, data: bytes) -> None:
+        """Write rendered records, or keep them for later; none at all tries again what is kept."""
         self._follow()
-        if self._kept:
+        if self._kept or self._lost:
             self._retry()
         if self._kept:
             self._keep(data)
@@ -151,6 +178,11 @@ class ErrorLog:
         rest = self._put(data)
         if rest:
             self._keep(rest)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether records wait because the file can't be written."""
+        return bool(self._kept)
 
     def _put(self, data: bytes) -> bytes:
         """Write; gives back what could not be written (the disk is full, a limit is reached)."""
@@ -181,11 +213,13 @@ class ErrorLog:
                     self._kept_bytes -= len(data) - len(rest)
                     return
                 self._kept_bytes -= len(self._kept.pop(0))
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._put(
-                    self._render(f"{lost} records were lost while this log could not be written", None, "ERROR", "")
-                )
+            lost = self._lost
+            if lost:
+                self._lost = 0
+                rest = self._put(self.render(f"{lost} {_LOST}", None, "ERROR"))
+                if rest:
+                    self._kept.append(rest)
+                    self._kept_bytes += len(rest)
         finally:
             self._retrying.release()
 

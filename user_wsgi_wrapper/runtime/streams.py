@@ -26,15 +26,20 @@ class Pending:
     """The unfinished lines of all threads, shared by the streams that write to one log.
 
     `parts` maps a thread's ident to the fragments of its line; it is empty nearly always, which is all that
-    a request has to ask at its end.
+    a request has to ask at its end. With `asks`, each request's end has what stands before a record written too.
+
+    Threads other than the one that made this object are named in what they write outside requests.
     """
 
-    def __init__(self, log: ErrorLog, current_environ: Callable[[], dict[str, Any] | None]) -> None:
-        self.parts: dict[int, list[str]] = {}
+    def __init__(
+        self, log: ErrorLog, current_environ: Callable[[], dict[str, Any] | None], asks: bool = False
+    ) -> None:
+        self.parts: dict[int, list[str]] = _NeverEmpty() if asks else {}
         self._sizes: dict[int, int] = {}
         self._log = log
         self._current_environ = current_environ
         self._ends = threading.local()
+        self._home = get_ident()
         # A child process inherits the lines that its parent hasn't finished; only the parent may write them.
         os.register_at_fork(after_in_child=self.parts.clear)
 
@@ -47,12 +52,12 @@ class Pending:
             if parts:
                 self._sizes.pop(ident, None)
                 head = "".join(parts) + head
-            self._log.record(head, self._current_environ())
+            self._record(head, ident)
         if tail:
             self._wait(ident, tail)
 
-    def flush(self, ident: int | None = None) -> None:
-        """Write the unfinished line of a thread, by default the calling one."""
+    def flush(self, ident: int | None = None, name: str = "") -> None:
+        """Write the unfinished line of a thread, by default the calling one; `name` is that of one that has ended."""
         if ident is None:
             ident = get_ident()
         parts = self.parts.pop(ident, None)
@@ -61,12 +66,19 @@ class Pending:
             # A line that was begun with a carriage return is a progress bar's: nothing to go back over here.
             text = "".join(parts).strip("\r")
             if text:
-                self._log.record(text, self._current_environ())
+                self._record(text, ident, name)
+        elif self._log.before is not None:
+            self._log.before()
 
     def flush_all(self) -> None:
         """Write the unfinished lines of all threads: the process ends."""
         for ident in list(self.parts):
             self.flush(ident)
+
+    def _record(self, text: str, ident: int, name: str = "") -> None:
+        environ = self._current_environ()
+        in_background = environ is None and ident != self._home
+        self._log.record(text, environ, thread=(name or threading.current_thread().name) if in_background else "")
 
     def _wait(self, ident: int, tail: str) -> None:
         if not hasattr(self._ends, "watch"):
@@ -83,9 +95,17 @@ class _ThreadEnd:
     def __init__(self, pending: Pending, ident: int) -> None:
         self._pending = pending
         self._ident = ident
+        self._name = threading.current_thread().name  # afterwards nobody knows it any more
 
     def __del__(self) -> None:
-        self._pending.flush(self._ident)
+        self._pending.flush(self._ident, self._name)
+
+
+class _NeverEmpty(dict[int, "list[str]"]):
+    """Counts as filled always."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class ErrorStream(io.TextIOBase):

@@ -17,6 +17,7 @@ from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
+from user_wsgi_wrapper.runtime.spool import Spool
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
 TYPE_CHECKING = False
@@ -84,21 +85,48 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     """
     server = os.dup(2)  # close-on-exec, PEP 446
     log = ErrorLog(settings.error_log, settings.domain, settings.log_format, server)
-    pending = Pending(log, current_environ)
+    spool = Spool(log, os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the tenant's own, in a chroot
+    memory_is_bounded = _has_address_limit()
+    pending = Pending(log, current_environ, asks=memory_is_bounded)
     errors = _take_streams(pending)
-    _take_hooks(log)
+    _take_hooks(log, pending)
+
+    def take_stderr() -> None:
+        if spool.take_stderr():
+            # What a dying worker of uWSGI's leaves in its spool is read by the one that takes its place.
+            faulthandler.enable(log.fd if connection.UWSGI is None else spool.fd)
+            if not memory_is_bounded:
+                spool.watch()
+
     faulthandler.enable(log.fd)
-    log.take_stderr()
+    take_stderr()
+    atexit.register(_end, pending, log, spool, server)
     app = _load(settings.wsgi_file, log)
     app = _with_static(app, settings)
     log.release_stderr(server)
     page = ErrorPage(settings.error_page, settings.debug)
 
     def prepare() -> None:
-        log.take_stderr()
+        take_stderr()
         _unblock_faults()
 
     return Capture(app, log, errors, pending, page, prepare).respond
+
+
+def _has_address_limit() -> bool:
+    """Whether RLIMIT_AS bounds this process: a further thread would take 64 MiB of it (glibc's malloc(3) arenas)."""
+    try:
+        with open("/proc/self/limits") as limits:
+            return any(line.startswith("Max address space") and "unlimited" not in line[:40] for line in limits)
+    except OSError:
+        return False
+
+
+def _end(pending: Pending, log: ErrorLog, spool: Spool, server: int) -> None:
+    pending.flush_all()
+    log.release_stderr(server)
+    faulthandler.enable(log.fd)
+    spool.end()
 
 
 def _unblock_faults() -> None:
@@ -113,7 +141,6 @@ def _take_streams(pending: Pending) -> ErrorStream:
             io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", line_buffering=True
         )
     sys.stderr = sys.__stderr__ = ErrorStream(pending, "<stderr>")  # type: ignore[assignment, misc]
-    atexit.register(pending.flush_all)
     return ErrorStream(pending, "<wsgi.errors>", shared=True)
 
 
@@ -124,15 +151,17 @@ def _writes_to_stderr(stream: Any) -> bool:
         return False
 
 
-def _take_hooks(log: ErrorLog) -> None:
+def _take_hooks(log: ErrorLog, pending: Pending) -> None:
     """Make one record of an exception that nobody caught: in a thread, in `__del__`, in a callback of the server."""
 
     def uncaught(_type: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+        pending.flush()
         log.record("an exception was not caught", current_environ(), "ERROR", format_exception(error))
 
     def thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
             name = args.thread.name if args.thread is not None else "?"
+            pending.flush()
             log.record(f"the thread {name} died", current_environ(), "ERROR", format_exception(args.exc_value))
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
