@@ -13,7 +13,7 @@ from io import IOBase, TextIOBase
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
+from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception, free_memory
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
 
@@ -176,6 +176,8 @@ class Capture:
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
         """Write the record of an exception; returns its text."""
+        if isinstance(error, MemoryError):
+            free_memory(error)  # else there is none to write with
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
         what = f"{request.method(environ)} {request.path(environ)}"

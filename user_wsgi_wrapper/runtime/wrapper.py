@@ -165,6 +165,7 @@ def _take_hooks(log: ErrorLog, pending: Pending) -> None:
             log.record(f"the thread {name} died", current_environ(), "ERROR", format_exception(args.exc_value))
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
+        pending.flush()
         what = args.err_msg or "Exception ignored in"
         if args.exc_value is not None:
             log.record(
