@@ -36,7 +36,8 @@ def server(request):
 
 def pythons_own(server, action):
     """What this very interpreter prints for the same failure."""
-    code = f"import sys; sys.path[0] = {str(server.www)!r}; import wsgi\nwsgi.application({{'PATH_INFO': {action!r}}}, None)"
+    code = f"import sys; sys.path[0] = {str(server.www)!r}; import wsgi\n"
+    code += f"wsgi.application({{'PATH_INFO': {action!r}}}, None)"
     done = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True)
     return [line for line in done.stderr.splitlines() if 'File "<string>"' not in line]
 

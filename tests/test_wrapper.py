@@ -167,3 +167,20 @@ def test_a_tenants_logging_loses_nothing_of_ours(run, setup):
 def test_an_unfinished_line_is_written_when_the_process_ends(run):
     run(IMPORT + "sys.stderr.write('unfinished')")
     assert run.log().endswith("[-] unfinished\n")
+
+
+def test_handlers_made_before_the_runtime_write_through_it_too(run):
+    program = "import logging\nlogging.basicConfig(format='%(levelname)s %(message)s')\n" + IMPORT + ASK
+    source = "import logging\n" + GOOD.replace(
+        "    start_response", "    logging.error('in a request')\n    start_response"
+    )
+    done = run(program + "ask(REQUEST_ID='0' * 32)", {"wsgi.py": source})
+    assert done.stderr == ""
+    assert run.log().endswith("[000000000000] ERROR in a request\n")
+
+
+def test_stdout_is_the_servers_and_never_the_error_log(run):
+    source = "import os\nprint('by print')\nos.write(1, b'by descriptor 1\\n')\nos.system('echo by a child')\n" + GOOD
+    done = run(IMPORT + ASK + "ask()", {"wsgi.py": source})
+    assert sorted(done.stdout.splitlines()) == ["200 OK", "by a child", "by descriptor 1", "by print", "good"]
+    assert (done.stderr, run.log()) == ("", "")

@@ -131,6 +131,8 @@ class ErrorLog:
         A thread's name stands before the first alone, so that a traceback can be copied as it is.
         """
         now = time.time()
+        if message.endswith("\n"):
+            message = message[:-1]  # one alone: blank lines before it are the writer's
         if self._dumps is not None:
             fields = self._fields(now, message, environ, level, traceback, thread or label)
             return encode(self._dumps(fields) + "\n")
@@ -141,7 +143,7 @@ class ErrorLog:
             message = f"thread {thread}:{chr(10) if chr(10) in message else ' '}{message}"
         if label:
             prefix = f"{prefix}{label}: "
-        return encode(f"{prefix}{harmless(message.rstrip(chr(10))).replace(chr(10), chr(10) + prefix)}\n")
+        return encode(f"{prefix}{harmless(message).replace(chr(10), chr(10) + prefix)}\n")
 
     def _fields(
         self, now: float, message: str, environ: dict[str, Any] | None, level: str, traceback: str, thread: str

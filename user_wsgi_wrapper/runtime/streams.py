@@ -52,7 +52,7 @@ class Pending:
             if parts:
                 self._sizes.pop(ident, None)
                 head = "".join(parts) + head
-            self._record(head, ident)
+            self._record(head + newline, ident)
         if tail:
             self._wait(ident, tail)
 

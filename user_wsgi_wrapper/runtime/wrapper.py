@@ -140,8 +140,19 @@ def _take_streams(pending: Pending) -> ErrorStream:
         sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
             io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", line_buffering=True
         )
+    before = sys.stderr
     sys.stderr = sys.__stderr__ = ErrorStream(pending, "<stderr>")  # type: ignore[assignment, misc]
+    _redirect_handlers(before)
     return ErrorStream(pending, "<wsgi.errors>", shared=True)
+
+
+def _redirect_handlers(before: Any) -> None:
+    """Have the handlers that the server made already (gunicorn's, say) write to the new sys.stderr."""
+    logging = sys.modules.get("logging")
+    for reference in list(getattr(logging, "_handlerList", ())):
+        handler = reference()
+        if before is not None and getattr(handler, "stream", None) is before:
+            handler.setStream(sys.stderr)
 
 
 def _writes_to_stderr(stream: Any) -> bool:
