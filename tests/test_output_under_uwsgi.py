@@ -1,4 +1,4 @@
-"""Whatever way Python has of writing to stderr ends in the error log: whole lines, under whose request they belong."""
+"""Whatever way Python has of writing to stderr ends in the error log: whole lines, each under its own request."""
 
 import re
 

@@ -38,7 +38,7 @@ os._exit(0)
 
 SETUPS = {
     "basicConfig": "logging.basicConfig(level='INFO', format='%(levelname)s|%(message)s')",
-    "basicConfig, forced": "logging.basicConfig(); logging.basicConfig(level='DEBUG', format='%(message)s', force=True)",
+    "basicConfig, forced": "logging.basicConfig(); logging.basicConfig(level='DEBUG', format='%(message)s', force=1)",
     "dictConfig": """
 import logging.config
 logging.getLogger("early").addHandler(logging.StreamHandler())
