@@ -48,8 +48,8 @@ def test_a_child_that_outlives_its_worker_is_neither_killed_nor_blocked_nor_lost
     assert server.get("/outlives").status is None
     until_written(server, "before")
     (server.www / "go").touch()
-    wait_for((server.www / "end").exists, "the child's end")
-    assert (server.www / "end").read_text() == "unharmed\n"
+    end = server.www / "end"
+    wait_for(lambda: end.exists() and end.read_text() == "unharmed\n", "the child's end")
     lines = until_written(server, "after, and long enough to fill a pipe 3000")
     assert lines == ["before", *(f"after, and long enough to fill a pipe {i}" for i in range(1, 3001))]
     # what the dead worker left is gone once its child is
@@ -122,3 +122,23 @@ def test_an_address_space_limit_is_not_spent_on_a_thread(threads):
 
 def spools(server):
     return [name for folder in server.folder.glob(".stderr-*") for name in os.listdir(folder)]
+
+
+@THREADS
+@pytest.mark.parametrize("what", ["/all", "/but_2"])
+def test_descriptors_that_the_tenant_closed_and_reused_are_never_touched(threads, what):
+    with BareUwsgi(APPS / "closes_descriptors", threads) as server:
+        server.get("/child")
+        assert server.get(what).status == 200
+        for path in ("/raises", "/child", "/") * 5:  # on every thread
+            server.get(path)
+        os.rename(server.error_log, f"{server.error_log}.1")
+        server.get("/raises", request_id=REQUEST_ID)
+        assert server.records(ID)[-1] == "LookupError: still recorded"
+        if what == "/but_2":
+            until_written(server, "by a child")
+        assert server.get("/check").body == b"{b'before after'}"
+        server.reload()
+        # uWSGI itself says good-bye to whatever is descriptor 2: the first file, if that was closed too
+        for number in range(what == "/all", 60):
+            assert (server.www / f"mine-{number}").read_bytes() == b"before after"

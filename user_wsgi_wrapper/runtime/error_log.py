@@ -71,6 +71,7 @@ class ErrorLog:
         self._second = -1
         self._stamp = ""
         self._is_stderr = False
+        self._stderr: tuple[int, int] | None = None  # what descriptor 2 was pointed at
         # Called before each record: has what belongs before it written first.
         self.before: Callable[[], object] | None = None
         # The number of this descriptor never changes: faulthandler is given it once.
@@ -98,20 +99,16 @@ class ErrorLog:
             self._lost += 1  # out of memory, or out of stack: the request goes on
 
     def take_stderr(self) -> None:
-        """Point descriptor 2 at the log, so that C code and child processes write to it."""
-        self._is_stderr = True
-        try:
-            os.dup2(self.fd, 2)
-        except OSError:
-            pass
+        """Point descriptor 2 at the log, once, until it is released."""
+        if not self._is_stderr:
+            self._is_stderr = True
+            self._point_stderr(self.fd)
 
     def release_stderr(self, original: int) -> None:
-        """Point descriptor 2 back at `original`."""
+        """Point descriptor 2 back at `original`, unless something else has taken it."""
+        if self._is_stderr and identity(2) == self._stderr:
+            self._point_stderr(original)
         self._is_stderr = False
-        try:
-            os.dup2(original, 2)
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Close the descriptor; the log is of no use afterwards."""
@@ -239,25 +236,36 @@ class ErrorLog:
             return  # whatever is open stays in use
         try:
             os.set_blocking(fd, True)  # it was for a FIFO without a reader only
-            opened = os.fstat(fd)
             if self._identity is None or self._is_ours():
                 os.dup2(fd, self.fd, inheritable=False)
             else:
                 # The tenant's code closed it, and the number may be one of his files by now.
                 fd, self.fd = -1, fd
-            self._identity = (opened.st_dev, opened.st_ino)
-            if self._is_stderr:
-                os.dup2(self.fd, 2)
+            self._identity = identity(self.fd)
+            if self._is_stderr and identity(2) == self._stderr:
+                self._point_stderr(self.fd)
         finally:
             if fd >= 0:
                 os.close(fd)
 
-    def _is_ours(self) -> bool:
+    def _point_stderr(self, fd: int) -> None:
         try:
-            ours = os.fstat(self.fd)
+            os.dup2(fd, 2)
         except OSError:
-            return False
-        return (ours.st_dev, ours.st_ino) == self._identity
+            pass
+        self._stderr = identity(2)
+
+    def _is_ours(self) -> bool:
+        return self._identity is not None and identity(self.fd) == self._identity
+
+
+def identity(fd: int) -> tuple[int, int] | None:
+    """The file that a descriptor leads to, None if it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _json_dumps() -> Callable[[object], str]:

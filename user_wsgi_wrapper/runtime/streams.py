@@ -125,23 +125,32 @@ class ErrorStream(io.TextIOBase):
     def __init__(self, pending: Pending, name: str, shared: bool = False) -> None:
         super().__init__()
         self.name = name
-        self.buffer = _ByteStream(self)
+        self.buffer = _ByteStream(pending, name, shared)
         self._pending = pending
         self._shared = shared
+        self._is_detached = False
 
     def write(self, text: str, /) -> int:
         """Take text; returns the number of characters. Raises TypeError for bytes, ValueError once closed."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if type(text) is not str:
+            if not isinstance(text, str):
+                raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+            text = str.__str__(text)  # a subclass, markupsafe's for one, may change what it is joined with
         self._check_open()
         self._pending.add(text)
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         """Take all lines as one write, so that they are one record."""
-        text = "".join(lines)
-        if text:
-            self.write(text)
+        self._check_open()
+        taken: list[str] = []
+        try:
+            for line in lines:
+                if not isinstance(line, str):
+                    raise TypeError(f"write() argument must be str, not {type(line).__name__}")
+                taken.append(line)
+        finally:
+            self.write("".join(taken))  # what came before one that fails is written
 
     def flush(self) -> None:
         """Write the calling thread's unfinished line. Raises ValueError once closed."""
@@ -153,8 +162,15 @@ class ErrorStream(io.TextIOBase):
         """Flush; then the stream takes nothing any more, unless it is shared."""
         if self._shared:
             self.flush()
-        else:
+        elif not self._is_detached:
             super().close()
+            self.buffer.close()
+
+    def detach(self) -> io.BufferedIOBase:  # type: ignore[override]
+        """The stream's `buffer`; the stream itself, unless it is shared, takes nothing any more."""
+        self.flush()
+        self._is_detached = not self._shared
+        return self.buffer
 
     def fileno(self) -> int:
         """Descriptor 2, which leads to the same log."""
@@ -175,43 +191,53 @@ class ErrorStream(io.TextIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+        if self._is_detached:
+            raise ValueError("underlying buffer has been detached")
 
 
 class _ByteStream(io.BufferedIOBase):
-    """The stream's `buffer`: takes bytes-like objects."""
+    """The stream's `buffer`: takes bytes-like objects. That it is closed closes neither the log nor the stream."""
 
-    def __init__(self, text: ErrorStream) -> None:
+    def __init__(self, pending: Pending, name: str, shared: bool) -> None:
         super().__init__()
-        self._text = text
+        self.name = name
+        self._pending = pending
+        self._shared = shared
 
     @property
     def raw(self) -> _ByteStream:
         """Itself: there is no layer below."""
         return self
 
-    @property
-    def name(self) -> str:
-        """The text stream's name."""
-        return self._text.name
-
     def write(self, data: Any, /) -> int:
-        """Take bytes; returns their number. Raises TypeError for text."""
+        """Take bytes; returns their number. Raises TypeError for text, ValueError once closed."""
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
+        if self.closed:
+            raise ValueError("write to closed file")
         data = memoryview(data).tobytes()
         # A character cut in two by two writes grows together again when the line is encoded.
-        self._text.write(data.decode("utf-8", "surrogateescape"))
+        self._pending.add(data.decode("utf-8", "surrogateescape"))
         return len(data)
 
     def flush(self) -> None:
         """Write the calling thread's unfinished line."""
-        if not self.closed and not self._text.closed:
-            self._text.flush()
+        if not self.closed and self._pending.parts:
+            self._pending.flush()
+
+    def close(self) -> None:
+        """Flush; then it takes nothing any more, unless it is shared."""
+        if self._shared:
+            self.flush()
+        else:
+            super().close()
 
     def fileno(self) -> int:
         """Descriptor 2."""
-        return self._text.fileno()
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return 2
 
     def writable(self) -> bool:
         """True."""
-        return self._text.writable()
+        return True

@@ -85,7 +85,7 @@ def build_application(settings: Settings) -> Callable[..., Any]:
     """
     server = os.dup(2)  # close-on-exec, PEP 446
     log = ErrorLog(settings.error_log, settings.domain, settings.log_format, server)
-    spool = Spool(log, os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the tenant's own, in a chroot
+    spool = Spool(log, server, os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  the tenant's own, in a chroot
     memory_is_bounded = _has_address_limit()
     pending = Pending(log, current_environ, asks=memory_is_bounded)
     errors = _take_streams(pending)
@@ -100,10 +100,10 @@ def build_application(settings: Settings) -> Callable[..., Any]:
 
     faulthandler.enable(log.fd)
     take_stderr()
-    atexit.register(_end, pending, log, spool, server)
+    atexit.register(_end, pending, log, spool)
     app = _load(settings.wsgi_file, log)
     app = _with_static(app, settings)
-    log.release_stderr(server)
+    spool.release_stderr()
     page = ErrorPage(settings.error_page, settings.debug)
 
     def prepare() -> None:
@@ -122,9 +122,9 @@ def _has_address_limit() -> bool:
         return False
 
 
-def _end(pending: Pending, log: ErrorLog, spool: Spool, server: int) -> None:
+def _end(pending: Pending, log: ErrorLog, spool: Spool) -> None:
     pending.flush_all()
-    log.release_stderr(server)
+    spool.release_stderr()
     faulthandler.enable(log.fd)
     spool.end()
 
