@@ -70,6 +70,7 @@ class ErrorLog:
         self._retrying = threading.Lock()
         self._second = -1
         self._stamp = ""
+        self._is_gone = False  # deleted, and can't be made again
         self._is_stderr = False
         self._stderr: tuple[int, int] | None = None  # what descriptor 2 was pointed at
         # Called before each record: has what belongs before it written first.
@@ -185,6 +186,8 @@ class ErrorLog:
 
     def _put(self, data: bytes) -> bytes:
         """Write; gives back what could not be written (the disk is full, a limit is reached)."""
+        if self._is_gone:
+            return data
         try:
             while data:
                 data = data[os.write(self.fd, data) :]  # a second round is for a disk that took half a record
@@ -233,7 +236,10 @@ class ErrorLog:
         try:
             fd = os.open(self.path, _FLAGS, 0o640)
         except OSError:
-            return  # whatever is open stays in use
+            # What is open stays in use, unless nobody will ever read it.
+            self._is_gone = self._is_ours() and not os.fstat(self.fd).st_nlink
+            return
+        self._is_gone = False
         try:
             os.set_blocking(fd, True)  # it was for a FIFO without a reader only
             if self._identity is None or self._is_ours():

@@ -3,8 +3,8 @@
 They write to a file of this process, a spool, which is read as it grows; each line goes into the log stamped. Not a
 pipe: C code that holds the interpreter's lock while it writes more than a pipe takes would wait for ever for a reader
 in its own process, the last words of a process that aborts would die with it, and children that outlive it would get
-SIGPIPE; a process that only reads would be one more for each worker. A file takes everything at once, from anybody; what
-a killed process leaves there is read by the next one that starts.
+SIGPIPE; a process that only reads would be one more for each worker. A file takes everything at once, from anybody;
+what a killed process leaves there is read by the next one that starts.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class Spool:
                 self._log.append(b"")
             for file in self._files[:]:
                 found = self._drain(file) or found
+        except Exception:  # noqa: S110  out of memory: the next look will do it
+            pass
         finally:
             self._busy.release()
         return found
@@ -120,7 +122,7 @@ class Spool:
                 found = True
             if not found and file.is_adopted and file.has_no_writer():
                 self._finish(file)
-        except Exception:  # noqa: S110  out of memory, a disk that fails: what is there stays there for the next look
+        except Exception:  # noqa: S110  a disk that fails: what is there stays there for the next look
             pass
         return found
 
