@@ -73,6 +73,19 @@ def test_static_pairs_are_separated_by_colons():
     assert parse_static("nothing:=/x:/y=") == ()
 
 
+def test_index_files_and_dotfiles_are_shown_where_the_site_asks_for_them(run, tmp_path):
+    folder = tmp_path / "files"
+    (folder / ".git").mkdir(parents=True)
+    for name in ("index.html", "start.htm", ".hidden", ".env", ".git/config"):
+        (folder / name).write_text(name)
+    program = "".join(f"ask(PATH_INFO='/static/{name}')\n" for name in ("", ".hidden", ".env", ".git/config"))
+    setting = {"SITE_STATIC": f"/static={folder}"}
+    assert run(IMPORT + ASK + program, **setting).stdout == "200 OK\ngood\n" * 4
+    setting |= {"SITE_STATIC_INDEX": "start.htm:index.html", "SITE_STATIC_DOTFILES": "1"}
+    done = run(IMPORT + ASK + program, **setting)
+    assert done.stdout == "200 OK\nstart.htm\n200 OK\n.hidden\n" + "200 OK\ngood\n" * 2
+
+
 def test_the_entry_is_an_application_for_any_server(run):
     done = run(IMPORT + ASK + "ask()")
     assert (done.stdout, done.stderr, done.returncode) == ("200 OK\ngood\n", "", 0)

@@ -31,9 +31,14 @@ _FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _sig
 
 
 class Settings:
-    """What the vassal says of the site: one value for each SITE_ variable. `static` is (URL, folder) pairs."""
+    """What the vassal says of the site: one value for each SITE_ variable. `static` is (URL, folder) pairs,
+    `static_index` the names of index files.
+    """
 
-    __slots__ = ("check_static", "debug", "domain", "error_log", "error_page", "log_format", "static", "wsgi_file")
+    __slots__ = (
+        "check_static", "debug", "domain", "error_log", "error_page", "log_format", "static", "static_dotfiles",
+        "static_index", "wsgi_file",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -45,6 +50,8 @@ class Settings:
         check_static: str | None = None,
         error_page: str = inside.ERROR_PAGE,
         debug: bool = False,
+        static_index: tuple[str, ...] = (),
+        static_dotfiles: bool = False,
     ) -> None:
         self.domain = domain
         self.wsgi_file = wsgi_file
@@ -54,6 +61,8 @@ class Settings:
         self.check_static = check_static
         self.error_page = error_page
         self.debug = debug
+        self.static_index = static_index
+        self.static_dotfiles = static_dotfiles
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -67,6 +76,8 @@ class Settings:
             check_static=environ.get("SITE_CHECK_STATIC") or None,
             error_page=environ.get("SITE_ERROR_PAGE") or inside.ERROR_PAGE,
             debug=environ.get("SITE_DEBUG") == "1",
+            static_index=tuple(name for name in environ.get("SITE_STATIC_INDEX", "").split(":") if name),
+            static_dotfiles=environ.get("SITE_STATIC_DOTFILES") == "1",
         )
 
 
@@ -233,7 +244,9 @@ def _with_static(app: Callable[..., Any], settings: Settings) -> Callable[..., A
         return app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
-    serve = StaticFiles(settings.static, check_static).serve
+    serve = StaticFiles(
+        settings.static, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles
+    ).serve
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         found = serve(environ, start_response)
