@@ -39,7 +39,8 @@ env = SITE_DOMAIN=tenant.example
 env = SITE_WSGI_FILE={www}/wsgi.py
 env = SITE_ERROR_LOG={error_log}
 env = SITE_ERROR_PAGE={www}/500.html
-env = SITE_BOX_FOLDER={www}/..
+env = SITE_BOX_FOLDER={folder}
+env = TMPDIR={folder}
 {more}
 """
 
@@ -89,9 +90,10 @@ class BareUwsgi:
 
     def __enter__(self):
         settings = {
-            "entry": self._entry, "www": self.www, "address": "uwsgi-socket", "socket": self._socket,
-            "threads": self._threads, "reload": self.reload_file, "server_log": self.server_log,
-            "error_log": self.error_log, "more": "\n".join(self._more).replace("{www}", str(self.www)),
+            "entry": self._entry, "www": self.www, "folder": self.folder, "address": "uwsgi-socket",
+            "socket": self._socket, "threads": self._threads, "reload": self.reload_file,
+            "server_log": self.server_log, "error_log": self.error_log,
+            "more": "\n".join(self._more).replace("{www}", str(self.www)),
         }  # fmt: skip
         ini = self.folder / "vassal.ini"
         ini.write_text(_INI.format(**settings))

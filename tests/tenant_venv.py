@@ -23,16 +23,16 @@ def install(requirements: Path, home: Path, username: str) -> str:
 
     Everything in it is his who owns `home`. Raises subprocess.CalledProcessError if the index hasn't got a package.
     """
-    made = _cached(requirements)
+    kept = made(requirements)
     venv, seen = home / "venv", f"{inside.home(username)}/venv"
-    subprocess.run(["cp", "-a", str(made), str(venv)], check=True)
+    subprocess.run(["cp", "-a", str(kept), str(venv)], check=True)
     _move(venv, _NOWHERE, seen)
     owner = home.stat()
     subprocess.run(["chown", "-R", "-h", f"{owner.st_uid}:{owner.st_gid}", str(venv)], check=True)
     return seen
 
 
-def _cached(requirements: Path) -> Path:
+def made(requirements: Path) -> Path:
     """The environment made from a requirements file, made now if none is kept for its text and this Python."""
     version = subprocess.run([PYTHON, "-VV"], capture_output=True, check=True).stdout
     digest = hashlib.sha256(version + requirements.read_bytes()).hexdigest()[:16]

@@ -203,14 +203,16 @@ def test_unfinished_lines_of_many_threads_never_mix_and_outlive_their_thread(log
         for part in range(50):
             stream.write(f"{name}{part},")
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    threads = [threading.Thread(target=work, args=(name,), name=f"t{name}") for name in "abcdefgh"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     del thread, threads
     gc.collect()
-    assert sorted(lines(log)) == ["[-] " + "".join(f"{name}{part}," for part in range(50)) for name in "abcdefgh"]
+    assert sorted(lines(log)) == [
+        f"[-] thread t{name}: " + "".join(f"{name}{part}," for part in range(50)) for name in "abcdefgh"
+    ]
     assert stream._pending.parts == {}
 
 

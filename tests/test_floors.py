@@ -21,9 +21,9 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath black_box callable_name capture caught connection database_file django_setup error_log
-        error_page exchange failure file_access http_file loader missing_module module_search origin own_server
-        pep3333 post_mortem quiet_thread records refused_host repetition request rules server_memory shadow
-        source_fault static streams watch worker
+        error_page exchange failure file_access hooks http_file loader missing_module module_search origin own_server
+        pep3333 post_mortem quiet_thread records refused_host repetition request request_watch rules server_memory
+        settings shadow source_fault spool spool_file static streams watch worker
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail

@@ -9,7 +9,6 @@ import weakref
 import pytest
 
 from tests.bare_uwsgi import APPS, BareUwsgi, wait_for
-from user_wsgi_wrapper.runtime import repetition
 from user_wsgi_wrapper.runtime.repetition import BURST, KINDS, RATE, Repetitions, fingerprint
 
 ENVIRON = {"REQUEST_ID": "3f9c2a71d0b4e5f6", "REQUEST_METHOD": "GET", "PATH_INFO": "/boom"}
@@ -26,8 +25,7 @@ class Clock:
 class Loop:
     """A crash loop against a log of its own and a clock that stands until it is moved."""
 
-    def __init__(self, monkeypatch, processes=1):
-        monkeypatch.setattr(repetition.quiet_thread, "start", lambda _function: True)
+    def __init__(self, processes=1):
         self.clock = Clock()
         self.lines = []
         self.told = 0
@@ -44,8 +42,8 @@ class Loop:
 
 
 @pytest.fixture
-def loop(monkeypatch):
-    return Loop(monkeypatch)
+def loop():
+    return Loop()
 
 
 def caught(function, *arguments):
@@ -174,31 +172,24 @@ def test_no_environ_and_no_exception_is_kept_alive(loop):
     assert watch() is None
 
 
-def test_many_processes_share_one_budget(monkeypatch):
-    loop = Loop(monkeypatch, processes=4)
+def test_many_processes_share_one_budget():
+    loop = Loop(processes=4)
     while loop.fail(caught(divide, 0)):
         pass
     assert loop.told == BURST // 4 // 2000 or loop.told == BURST // 4 // 2000 + 1
 
 
-def test_the_last_failures_of_a_loop_are_summed_up_without_another_one(monkeypatch):
-    monkeypatch.setattr(repetition, "SUMMARY_EVERY", 0.05)
-    lines = []
-    repetitions = Repetitions(lambda text, _environ: lines.append(text))
-    error = caught(divide, 0)
-    repetitions.told(error, None, "ZeroDivisionError", 2 * BURST)
-    before = threading.active_count()
-    for _ in range(3):
-        assert repetitions.is_counted(error, None)
-    deadline = time.monotonic() + 10
-    while (not lines or repetitions._is_ticking) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert [line.split(" within")[0] for line in lines] == ["failed as [-] did, 3 times"]
-    assert threading.active_count() == before
+def test_a_summary_waits_until_its_count_is_old_enough(loop):
+    loop.fail(caught(divide, 0), size=BURST)
+    assert not loop.fail(caught(divide, 0))
+    assert not loop.repetitions.flush(1.0)
+    loop.clock.now += 1.0
+    assert loop.repetitions.flush(1.0)
+    assert not loop.repetitions.flush()
+    assert len(loop.lines) == 1
 
 
-def test_threads_count_together(monkeypatch):
-    loop = Loop(monkeypatch)
+def test_threads_count_together(loop):
     error = caught(divide, 0)
     loop.fail(error, size=2 * BURST)
 

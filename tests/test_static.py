@@ -84,9 +84,18 @@ def site(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left():
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     yield
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert descriptors() <= before
+
+
+def descriptors():
+    """What is open, by number and name, but for the one that tells it."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))
+    return found
 
 
 # -- which file

@@ -8,14 +8,15 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from tests.bare_uwsgi import wait_for
-from user_wsgi_wrapper.runtime import watch
+from user_wsgi_wrapper.runtime import request_watch, watch
 from user_wsgi_wrapper.runtime.black_box import file_state, open_box
 from user_wsgi_wrapper.runtime.capture import Capture, request_of
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.post_mortem import Dump
+from user_wsgi_wrapper.runtime.request_watch import RequestWatch, format_stack
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
-from user_wsgi_wrapper.runtime.watch import Watch, format_stack
+from user_wsgi_wrapper.runtime.watch import Watch
 
 
 class Told(list):
@@ -28,9 +29,9 @@ def told():
     return Told()
 
 
-def make(told, tmp_path, box=None, harakiri=0):
+def make(told, tmp_path, chores=lambda: False):
     path = str(tmp_path / "wsgi.py")
-    return Watch(path, file_state(path), told, request_of, box, None, harakiri)
+    return Watch(path, file_state(path), told, request_of, None, None, 0, chores)
 
 
 def stand_here(until):
@@ -59,10 +60,18 @@ def test_a_load_in_time_is_not_told(told, tmp_path, monkeypatch):
     watching = make(told, tmp_path)
     watching.start()
     watching.loaded()
-    before = threading.active_count()
     time.sleep(0.3)
     assert told == []
-    assert threading.active_count() == before
+
+
+def test_chores_are_done_during_the_load_and_after_it(told, tmp_path):
+    done = []
+    watching = make(told, tmp_path, lambda: bool(done.append(1)))
+    watching.start()
+    wait_for(lambda: len(done) > 2, "chores during the load")
+    watching.loaded()
+    now = len(done)
+    wait_for(lambda: len(done) > now + 1, "chores after the load")
 
 
 class Busy:
@@ -98,44 +107,36 @@ class Busy:
         self.thread.join()
 
 
-def test_a_request_is_reckoned_from_the_look_before_the_one_that_found_it(told, tmp_path):
-    watching = make(told, tmp_path, harakiri=30)
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    """A worker's box, without the timer of faulthandler's, of which a process has but one."""
+    monkeypatch.setattr(request_watch.faulthandler, "dump_traceback_later", lambda *_, **__: None)
+    made = open_box(str(tmp_path), "box")
+    made.begin_load((0, 0, 0), 0)
+    return made
+
+
+def test_a_request_is_reckoned_from_the_look_before_the_one_that_found_it(tmp_path, box):
+    watching = RequestWatch(box, 60, request_of, 100.0)
+    with Busy(tmp_path):
+        assert watching.look(106.0) == 6.0  # a tenth of harakiri
+        assert watching.look(156.0) == 3.0  # what is left of 60 s after 100, but for the margin
+    assert watching.look(159.0) == 6.0
+
+
+def test_the_stack_of_a_request_about_to_be_killed_is_kept_and_one_that_ended_is_forgotten(tmp_path, box):
+    watching = RequestWatch(box, 20, request_of, 100.0)
+
+    def kept():
+        return Dump(open_box(str(tmp_path), "box").remains.dump)
+
     with Busy(tmp_path) as busy:
-        for looked, now in ((100.0, 110.0), (110.0, 120.0)):
-            assert watching._note_requests(sys._current_frames(), looked, now) == {busy.thread.ident: 130.0}
-    assert watching._note_requests(sys._current_frames(), 120.0, 130.0) == {}
-
-
-def test_the_stack_of_a_request_about_to_be_killed_is_kept_and_one_that_ended_is_forgotten(
-    told, tmp_path, monkeypatch
-):
-    box = open_box(str(tmp_path), "box")
-    box.begin_load((0, 0, 0), 0)
-    pauses = iter([0.0, 0.0])
-
-    class Enough(Exception):
-        pass
-
-    def sleep(_seconds):
-        try:
-            next(pauses)
-        except StopIteration:
-            raise Enough from None
-
-    now = [0.0]
-    monkeypatch.setattr(watch, "sleep", sleep)
-    monkeypatch.setattr(watch, "monotonic", lambda: now.__setitem__(0, now[0] + 10) or now[0])
-    monkeypatch.setattr(watch.faulthandler, "dump_traceback_later", lambda *_a, **_k: None)
-    watching = make(told, tmp_path, box, harakiri=20)
-    with Busy(tmp_path) as busy:
-        with pytest.raises(Enough):
-            watching._watch_requests(box)
-        kept = Dump(open_box(str(tmp_path), "box").remains.dump)
-        assert "in stand_here\n    until.wait(20)" in kept.stack(busy.thread.ident)
-    pauses = iter([])
-    with pytest.raises(Enough):
-        watching._watch_requests(box)
-    assert open_box(str(tmp_path), "box").remains.dump == ""
+        watching.look(110.0)
+        assert kept().stack(busy.thread.ident) == ""
+        watching.look(119.5)
+        assert "in stand_here\n    until.wait(20)" in kept().stack(busy.thread.ident)
+    watching.look(121.0)
+    assert kept().stack(busy.thread.ident) == ""
 
 
 def test_a_stack_is_printed_as_python_prints_one():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from user_wsgi_wrapper import inside
-from user_wsgi_wrapper.runtime.wrapper import Settings, parse_static
+from user_wsgi_wrapper.runtime.settings import Settings, parse_static
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'good']\n"
@@ -35,7 +35,7 @@ def run(tmp_path):
             (tmp_path / name).write_text(text)
         environ = {
             "PATH": os.environ["PATH"], "SITE_WSGI_FILE": str(tmp_path / "wsgi.py"), "SITE_DOMAIN": "one.example",
-            "SITE_ERROR_LOG": str(tmp_path / "error.log"), "SITE_STATIC": "", **settings,
+            "SITE_ERROR_LOG": str(tmp_path / "error.log"), "SITE_STATIC": "", "TMPDIR": str(tmp_path), **settings,
         }  # fmt: skip
         return subprocess.run(
             [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r})\n" + textwrap.dedent(program)],
@@ -73,6 +73,19 @@ def test_static_pairs_are_separated_by_colons():
     assert parse_static("nothing:=/x:/y=") == ()
 
 
+def test_index_files_and_dotfiles_are_shown_where_the_site_asks_for_them(run, tmp_path):
+    folder = tmp_path / "files"
+    (folder / ".git").mkdir(parents=True)
+    for name in ("index.html", "start.htm", ".hidden", ".env", ".git/config"):
+        (folder / name).write_text(name)
+    program = "".join(f"ask(PATH_INFO='/static/{name}')\n" for name in ("", ".hidden", ".env", ".git/config"))
+    setting = {"SITE_STATIC": f"/static={folder}"}
+    assert run(IMPORT + ASK + program, **setting).stdout == "200 OK\ngood\n" * 4
+    setting |= {"SITE_STATIC_INDEX": "start.htm:index.html", "SITE_STATIC_DOTFILES": "1"}
+    done = run(IMPORT + ASK + program, **setting)
+    assert done.stdout == "200 OK\nstart.htm\n200 OK\n.hidden\n" + "200 OK\ngood\n" * 2
+
+
 def test_the_entry_is_an_application_for_any_server(run):
     done = run(IMPORT + ASK + "ask()")
     assert (done.stdout, done.stderr, done.returncode) == ("200 OK\ngood\n", "", 0)
@@ -106,7 +119,8 @@ def test_descriptor_2_is_the_error_log_during_the_load_and_from_the_first_reques
     files = {"wsgi.py": "import os\nos.write(2, b'loading\\n')\n" + GOOD}
     done = run(IMPORT + ASK + "import os\nos.write(2, b'between\\n')\nask()\nos.write(2, b'serving\\n')", files)
     assert done.stderr == "between\n"
-    assert run.log() == "loading\nserving\n"
+    lines = [line[24:] for line in run.log().splitlines()]
+    assert lines == ["[-] child or C code: loading", "[-] child or C code: serving"]
 
 
 def test_the_hooks_record_what_nobody_caught(run):
@@ -125,8 +139,8 @@ def test_the_hooks_record_what_nobody_caught(run):
     assert (done.stdout, done.stderr) == ("", "")
     lines = [re.sub(r"^\S+ \S+ \[-\] ", "", line) for line in run.log().splitlines()]
     assert [line for line in lines if not line.startswith(" ")] == [
-        "the thread t1 died", "Traceback (most recent call last):", "LookupError: uncaught", "first,",
-        "an exception was not caught", "Traceback (most recent call last):", "LookupError: uncaught", "first,",
+        "thread t1: first,", "the thread t1 died", "Traceback (most recent call last):", "LookupError: uncaught",
+        "first,", "an exception was not caught", "Traceback (most recent call last):", "LookupError: uncaught",
     ]  # fmt: skip
 
 
@@ -166,3 +180,20 @@ def test_a_tenants_logging_loses_nothing_of_ours(run, setup):
 def test_an_unfinished_line_is_written_when_the_process_ends(run):
     run(IMPORT + "sys.stderr.write('unfinished')")
     assert run.log().endswith("[-] unfinished\n")
+
+
+def test_handlers_made_before_the_runtime_write_through_it_too(run):
+    program = "import logging\nlogging.basicConfig(format='%(levelname)s %(message)s')\n" + IMPORT + ASK
+    source = "import logging\n" + GOOD.replace(
+        "    start_response", "    logging.error('in a request')\n    start_response"
+    )
+    done = run(program + "ask(REQUEST_ID='0' * 32)", {"wsgi.py": source})
+    assert done.stderr == ""
+    assert run.log().endswith("[000000000000] ERROR in a request\n")
+
+
+def test_stdout_is_the_servers_and_never_the_error_log(run):
+    source = "import os\nprint('by print')\nos.write(1, b'by descriptor 1\\n')\nos.system('echo by a child')\n" + GOOD
+    done = run(IMPORT + ASK + "ask()", {"wsgi.py": source})
+    assert sorted(done.stdout.splitlines()) == ["200 OK", "by a child", "by descriptor 1", "by print", "good"]
+    assert (done.stderr, run.log()) == ("", "")

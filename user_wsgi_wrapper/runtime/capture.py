@@ -13,7 +13,7 @@ from io import IOBase, TextIOBase
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.failure import ResponseError, describe
+from user_wsgi_wrapper.runtime.failure import ResponseError, describe, free_memory
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
 from user_wsgi_wrapper.runtime.records import Records
@@ -198,6 +198,8 @@ class Capture:
 
         That of a site that isn't loaded ends with the load's advice, which stands once in the log.
         """
+        if isinstance(error, MemoryError):
+            free_memory(error)  # else there is none to write with
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
         if not self._page.shows_detail and self._records.is_counted(error, environ):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 KEPT_BYTES = 256 * 1024  # of records that wait while the file can't be written
+_LOST = "records were lost before this one: this log could not be written, or there was no memory left"
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 # Everything that moves a cursor, rings, clears a screen or ends a line somewhere: C0 but the tab and the
@@ -69,7 +70,11 @@ class ErrorLog:
         self._retrying = threading.Lock()
         self._second = -1
         self._stamp = ""
+        self._is_gone = False  # deleted, and can't be made again
         self._is_stderr = False
+        self._stderr: tuple[int, int] | None = None  # what descriptor 2 was pointed at
+        # Called before each record: has what belongs before it written first.
+        self.before: Callable[[], object] | None = None
         # The number of this descriptor never changes: faulthandler is given it once.
         self.fd = os.dup(fallback)
         self._identity: tuple[int, int] | None = None
@@ -82,55 +87,72 @@ class ErrorLog:
         level: str = "INFO",
         traceback: str = "",
         advice: str = "",
+        thread: str = "",
     ) -> int:
         """Append one record; returns its size in bytes. `environ` is its request's, None outside requests.
 
-        `advice` is one line that says what to do: the last one, or a JSON record's field of that name.
+        `advice` is one line that says what to do: the last one, or a JSON record's field of that name. `thread` is
+        the name of the background thread that wrote it, if one did.
         """
         try:
-            data = self._render(message, environ, level, traceback, advice)
-            self._append(data)
+            if self.before is not None:
+                self.before()
+            data = self.render(message, environ, level, traceback, advice, thread)
+            self.append(data)
         except Exception:
             self._lost += 1  # out of memory, or out of stack: the request goes on
             return 0
         return len(data)
 
     def take_stderr(self) -> None:
-        """Point descriptor 2 at the log, so that C code and child processes write to it."""
-        self._is_stderr = True
-        try:
-            os.dup2(self.fd, 2)
-        except OSError:
-            pass
+        """Point descriptor 2 at the log, once, until it is released."""
+        if not self._is_stderr:
+            self._is_stderr = True
+            self._point_stderr(self.fd)
 
     def release_stderr(self, original: int) -> None:
-        """Point descriptor 2 back at `original`."""
+        """Point descriptor 2 back at `original`, unless something else has taken it."""
+        if self._is_stderr and identity(2) == self._stderr:
+            self._point_stderr(original)
         self._is_stderr = False
-        try:
-            os.dup2(original, 2)
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Close the descriptor; the log is of no use afterwards."""
         os.close(self.fd)
 
-    def _render(
-        self, message: str, environ: dict[str, Any] | None, level: str, traceback: str, advice: str = ""
+    def render(
+        self,
+        message: str,
+        environ: dict[str, Any] | None,
+        level: str = "INFO",
+        traceback: str = "",
+        advice: str = "",
+        thread: str = "",
+        label: str = "",
     ) -> bytes:
+        """A record's bytes, as `append` takes them. `label` stands before each of its lines.
+
+        A thread's name stands before the first alone, so that a traceback can be copied as it is.
+        """
         now = time.time()
+        if message.endswith("\n"):
+            message = message[:-1]  # one alone: blank lines before it are the writer's
         if self._dumps is not None:
-            fields = self._fields(now, message, environ, level, traceback)
+            fields = self._fields(now, message, environ, level, traceback, thread or label)
             return encode(self._dumps({**fields, "advice": advice} if advice else fields) + "\n")
         if traceback:
             message = f"{message}\n{traceback}"
         if advice:
             message = f"{message}\nAdvice: {advice}"
         prefix = f"{self._local(now)},{int(now * 1000) % 1000:03d} [{request.request_id(environ)}] "
-        return encode(f"{prefix}{harmless(message.rstrip(chr(10))).replace(chr(10), chr(10) + prefix)}\n")
+        if thread:
+            message = f"thread {thread}:{chr(10) if chr(10) in message else ' '}{message}"
+        if label:
+            prefix = f"{prefix}{label}: "
+        return encode(f"{prefix}{harmless(message).replace(chr(10), chr(10) + prefix)}\n")
 
     def _fields(
-        self, now: float, message: str, environ: dict[str, Any] | None, level: str, traceback: str
+        self, now: float, message: str, environ: dict[str, Any] | None, level: str, traceback: str, thread: str
     ) -> dict[str, object]:
         return {
             "timestamp": f"{self._local(now)},{int(now * 1000) % 1000:03d}",
@@ -139,7 +161,7 @@ class ErrorLog:
             "request_id": request.request_id(environ),
             "domain": self.domain,
             "pid": os.getpid(),
-            "thread": threading.current_thread().name,
+            "thread": thread or threading.current_thread().name,
             "exc_info": traceback or None,
             "method": request.method(environ),
             "path": request.path(environ),
@@ -153,9 +175,10 @@ class ErrorLog:
             self._second = second
         return self._stamp
 
-    def _append(self, data: bytes) -> None:
+    def append(self, data: bytes) -> None:
+        """Write rendered records, or keep them for later; none at all tries again what is kept."""
         self._follow()
-        if self._kept:
+        if self._kept or self._lost:
             self._retry()
         if self._kept:
             self._keep(data)
@@ -164,8 +187,15 @@ class ErrorLog:
         if rest:
             self._keep(rest)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether records wait because the file can't be written."""
+        return bool(self._kept)
+
     def _put(self, data: bytes) -> bytes:
         """Write; gives back what could not be written (the disk is full, a limit is reached)."""
+        if self._is_gone:
+            return data
         try:
             while data:
                 data = data[os.write(self.fd, data) :]  # a second round is for a disk that took half a record
@@ -193,11 +223,13 @@ class ErrorLog:
                     self._kept_bytes -= len(data) - len(rest)
                     return
                 self._kept_bytes -= len(self._kept.pop(0))
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._put(
-                    self._render(f"{lost} records were lost while this log could not be written", None, "ERROR", "")
-                )
+            lost = self._lost
+            if lost:
+                self._lost = 0
+                rest = self._put(self.render(f"{lost} {_LOST}", None, "ERROR"))
+                if rest:
+                    self._kept.append(rest)
+                    self._kept_bytes += len(rest)
         finally:
             self._retrying.release()
 
@@ -212,28 +244,42 @@ class ErrorLog:
         try:
             fd = os.open(self.path, _FLAGS, 0o640)
         except OSError:
-            return  # whatever is open stays in use
+            # What is open stays in use, unless nobody will ever read it.
+            self._is_gone = self._is_ours() and not os.fstat(self.fd).st_nlink
+            return
+        self._is_gone = False
         try:
             os.set_blocking(fd, True)  # it was for a FIFO without a reader only
-            opened = os.fstat(fd)
             if self._identity is None or self._is_ours():
                 os.dup2(fd, self.fd, inheritable=False)
             else:
                 # The tenant's code closed it, and the number may be one of his files by now.
                 fd, self.fd = -1, fd
-            self._identity = (opened.st_dev, opened.st_ino)
-            if self._is_stderr:
-                os.dup2(self.fd, 2)
+            self._identity = identity(self.fd)
+            if self._is_stderr and identity(2) == self._stderr:
+                self._point_stderr(self.fd)
         finally:
             if fd >= 0:
                 os.close(fd)
 
-    def _is_ours(self) -> bool:
+    def _point_stderr(self, fd: int) -> None:
         try:
-            ours = os.fstat(self.fd)
+            os.dup2(fd, 2)
         except OSError:
-            return False
-        return (ours.st_dev, ours.st_ino) == self._identity
+            pass
+        self._stderr = identity(2)
+
+    def _is_ours(self) -> bool:
+        return self._identity is not None and identity(self.fd) == self._identity
+
+
+def identity(fd: int) -> tuple[int, int] | None:
+    """The file that a descriptor leads to, None if it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _json_dumps() -> Callable[[object], str]:

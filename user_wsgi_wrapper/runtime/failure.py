@@ -26,6 +26,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
+def free_memory(error: BaseException) -> None:
+    """Let go of what the failed frames hold, which is what a request that ran out of memory still has."""
+    seen: list[BaseException] = []
+    related: BaseException | None = error
+    while related is not None and not any(related is other for other in seen):
+        seen.append(related)
+        traceback.clear_frames(related.__traceback__)
+        related = related.__cause__ or related.__context__
+
+
 def format_exception(error: BaseException) -> str:
     """The traceback as CPython prints it, with causes, groups and notes, without this package's own frames.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
-from _thread import start_new_thread
+from _thread import stack_size, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+STACK = 256 * 1024  # bytes: a site with a memory limit has to pay for it
 
 
 def start(function: Callable[[], None]) -> bool:
@@ -20,8 +22,11 @@ def start(function: Callable[[], None]) -> bool:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
         function()
 
+    size = stack_size(STACK)
     try:
         start_new_thread(run, ())
     except RuntimeError:
         return False
+    finally:
+        stack_size(size)
     return True

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from time import monotonic, sleep
+from time import monotonic
 
-from user_wsgi_wrapper.runtime import quiet_thread, request
+from user_wsgi_wrapper.runtime import request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class _Kind:
 class Repetitions:
     """Decides which failures have a record of their own.
 
-    `write(text, environ)` takes one line about those that had none, at most one a second for each kind. `processes`
-    is how many write to the same log.
+    `write(text, environ)` takes one line about those that had none, when the owner calls `flush`. `processes` is how
+    many write to the same log.
     """
 
     def __init__(
@@ -73,7 +73,6 @@ class Repetitions:
         self._clock = clock
         self._left, self._filled_at = self._burst, clock()
         self._kinds: dict[int, _Kind] = {}
-        self._is_ticking = False
         self._renew_lock()
         os.register_at_fork(after_in_child=self._forget)
 
@@ -89,12 +88,6 @@ class Repetitions:
             if kind is None or (not kind.count and self._budget(now) > 0):
                 return False
             kind.add(environ, now)
-            is_late = now - kind.since >= 2 * SUMMARY_EVERY
-            begins, self._is_ticking = not self._is_ticking, True
-        if begins:
-            self._is_ticking = quiet_thread.start(self._tick)
-        elif is_late:  # no thread could be had, or it doesn't come to its turn
-            self.flush()
         return True
 
     def told(self, error: BaseException, environ: dict[str, Any] | None, text: str, size: int) -> None:
@@ -111,35 +104,25 @@ class Repetitions:
         if left is not None:
             self._write(*left)
 
-    def flush(self) -> None:
-        """Write the summary of each kind that has something counted."""
+    def flush(self, age: float = 0.0) -> bool:
+        """Write a summary of each kind whose count began `age` seconds ago or before; whether there was any."""
         now = self._clock()
         with self._lock:
-            ready = [one.take(now) for one in self._kinds.values() if one.count]
+            ready = [one.take(now) for one in self._kinds.values() if one.count and now - one.since >= age]
         for line in ready:
             self._write(*line)
+        return bool(ready)
 
     def _budget(self, now: float) -> float:
         self._left = min(self._left + (now - self._filled_at) * self._rate, self._burst)
         self._filled_at = now
         return self._left
 
-    def _tick(self) -> None:
-        """Sum up once a second, in a thread that lives while there is something to sum up."""
-        while True:
-            sleep(SUMMARY_EVERY)
-            self.flush()
-            with self._lock:
-                if not any(kind.count for kind in self._kinds.values()):
-                    self._is_ticking = False
-                    return
-
     def _renew_lock(self) -> None:
         self._lock = allocate_lock()
 
     def _forget(self) -> None:
         self._renew_lock()  # another thread may have held it while the process forked
-        self._is_ticking = False
         self._kinds.clear()  # the parent tells of those
 
 

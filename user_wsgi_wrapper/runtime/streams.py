@@ -27,6 +27,8 @@ class Pending:
 
     `parts` maps a thread's ident to the fragments of its line; it is empty nearly always, which is all that
     a request has to ask at its end.
+
+    Threads other than the one that made this object are named in what they write outside requests.
     """
 
     def __init__(self, log: ErrorLog, current_environ: Callable[[], dict[str, Any] | None]) -> None:
@@ -35,6 +37,7 @@ class Pending:
         self._log = log
         self._current_environ = current_environ
         self._ends = threading.local()
+        self._home = get_ident()
         # A child process inherits the lines that its parent hasn't finished; only the parent may write them.
         os.register_at_fork(after_in_child=self.parts.clear)
 
@@ -47,12 +50,12 @@ class Pending:
             if parts:
                 self._sizes.pop(ident, None)
                 head = "".join(parts) + head
-            self._log.record(head, self._current_environ())
+            self._record(head + newline, ident)
         if tail:
             self._wait(ident, tail)
 
-    def flush(self, ident: int | None = None) -> None:
-        """Write the unfinished line of a thread, by default the calling one."""
+    def flush(self, ident: int | None = None, name: str = "") -> None:
+        """Write the unfinished line of a thread, by default the calling one; `name` is that of one that has ended."""
         if ident is None:
             ident = get_ident()
         parts = self.parts.pop(ident, None)
@@ -61,12 +64,17 @@ class Pending:
             # A line that was begun with a carriage return is a progress bar's: nothing to go back over here.
             text = "".join(parts).strip("\r")
             if text:
-                self._log.record(text, self._current_environ())
+                self._record(text, ident, name)
 
     def flush_all(self) -> None:
         """Write the unfinished lines of all threads: the process ends."""
         for ident in list(self.parts):
             self.flush(ident)
+
+    def _record(self, text: str, ident: int, name: str = "") -> None:
+        environ = self._current_environ()
+        in_background = environ is None and ident != self._home
+        self._log.record(text, environ, thread=(name or threading.current_thread().name) if in_background else "")
 
     def _wait(self, ident: int, tail: str) -> None:
         if not hasattr(self._ends, "watch"):
@@ -83,9 +91,10 @@ class _ThreadEnd:
     def __init__(self, pending: Pending, ident: int) -> None:
         self._pending = pending
         self._ident = ident
+        self._name = threading.current_thread().name  # afterwards nobody knows it any more
 
     def __del__(self) -> None:
-        self._pending.flush(self._ident)
+        self._pending.flush(self._ident, self._name)
 
 
 class ErrorStream(io.TextIOBase):
@@ -105,23 +114,32 @@ class ErrorStream(io.TextIOBase):
     def __init__(self, pending: Pending, name: str, shared: bool = False) -> None:
         super().__init__()
         self.name = name
-        self.buffer = _ByteStream(self)
+        self.buffer = _ByteStream(pending, name, shared)
         self._pending = pending
         self._shared = shared
+        self._is_detached = False
 
     def write(self, text: str, /) -> int:
         """Take text; returns the number of characters. Raises TypeError for bytes, ValueError once closed."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if type(text) is not str:
+            if not isinstance(text, str):
+                raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+            text = str.__str__(text)  # a subclass, markupsafe's for one, may change what it is joined with
         self._check_open()
         self._pending.add(text)
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         """Take all lines as one write, so that they are one record."""
-        text = "".join(lines)
-        if text:
-            self.write(text)
+        self._check_open()
+        taken: list[str] = []
+        try:
+            for line in lines:
+                if not isinstance(line, str):
+                    raise TypeError(f"write() argument must be str, not {type(line).__name__}")
+                taken.append(line)
+        finally:
+            self.write("".join(taken))  # what came before one that fails is written
 
     def flush(self) -> None:
         """Write the calling thread's unfinished line. Raises ValueError once closed."""
@@ -133,8 +151,15 @@ class ErrorStream(io.TextIOBase):
         """Flush; then the stream takes nothing any more, unless it is shared."""
         if self._shared:
             self.flush()
-        else:
+        elif not self._is_detached:
             super().close()
+            self.buffer.close()
+
+    def detach(self) -> io.BufferedIOBase:  # type: ignore[override]
+        """The stream's `buffer`; the stream itself, unless it is shared, takes nothing any more."""
+        self.flush()
+        self._is_detached = not self._shared
+        return self.buffer
 
     def fileno(self) -> int:
         """Descriptor 2, which leads to the same log."""
@@ -155,43 +180,53 @@ class ErrorStream(io.TextIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+        if self._is_detached:
+            raise ValueError("underlying buffer has been detached")
 
 
 class _ByteStream(io.BufferedIOBase):
-    """The stream's `buffer`: takes bytes-like objects."""
+    """The stream's `buffer`: takes bytes-like objects. That it is closed closes neither the log nor the stream."""
 
-    def __init__(self, text: ErrorStream) -> None:
+    def __init__(self, pending: Pending, name: str, shared: bool) -> None:
         super().__init__()
-        self._text = text
+        self.name = name
+        self._pending = pending
+        self._shared = shared
 
     @property
     def raw(self) -> _ByteStream:
         """Itself: there is no layer below."""
         return self
 
-    @property
-    def name(self) -> str:
-        """The text stream's name."""
-        return self._text.name
-
     def write(self, data: Any, /) -> int:
-        """Take bytes; returns their number. Raises TypeError for text."""
+        """Take bytes; returns their number. Raises TypeError for text, ValueError once closed."""
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
+        if self.closed:
+            raise ValueError("write to closed file")
         data = memoryview(data).tobytes()
         # A character cut in two by two writes grows together again when the line is encoded.
-        self._text.write(data.decode("utf-8", "surrogateescape"))
+        self._pending.add(data.decode("utf-8", "surrogateescape"))
         return len(data)
 
     def flush(self) -> None:
         """Write the calling thread's unfinished line."""
-        if not self.closed and not self._text.closed:
-            self._text.flush()
+        if not self.closed and self._pending.parts:
+            self._pending.flush()
+
+    def close(self) -> None:
+        """Flush; then it takes nothing any more, unless it is shared."""
+        if self._shared:
+            self.flush()
+        else:
+            super().close()
 
     def fileno(self) -> int:
         """Descriptor 2."""
-        return self._text.fileno()
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return 2
 
     def writable(self) -> bool:
         """True."""
-        return self._text.writable()
+        return True

@@ -1,9 +1,7 @@
 """A thread of the worker's that looks after what no request's own thread can see: time.
 
 While wsgi.py loads it tells of a load that takes long, and ends the worker over one that doesn't end. Afterwards it
-looks once for a second save within the second of the first, which uWSGI can't see. From then on it keeps the stack of
-any request that the server is about to kill, for the worker that follows to tell of. Whatever holds the interpreter's
-lock meanwhile, faulthandler's own thread writes the stacks in its place.
+looks once for a second save within the second of the first, which uWSGI can't see. All the time it does the chores.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from time import monotonic, sleep, time
 from user_wsgi_wrapper.runtime import connection, quiet_thread
 from user_wsgi_wrapper.runtime.advice import advise_running
 from user_wsgi_wrapper.runtime.black_box import file_state
+from user_wsgi_wrapper.runtime.request_watch import RequestWatch, dump_of, format_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,17 +27,16 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.black_box import BlackBox
 
 SLOW_LOAD = 20.0  # seconds after which a load is told of
+_SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two rounds of the chores, doubled while there is nothing to do
 _SIGHUP = 1
-_LOOK_EVERY = 10.0  # seconds, or a tenth of harakiri
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Watch:
     """Watches over one worker, which loads `wsgi_file` in the state `file` (see file_state).
 
     `tell(message, trace, advice)` writes a record outside requests. `load_limit` is how long the file may take, in
-    seconds, None for as long as it likes; `harakiri` is the server's option, in seconds, 0 for none.
-    `find_request(frame)` gives the environ of the request that a frame serves.
+    seconds, None for as long as it likes; `harakiri` is the server's option, in seconds, 0 for none;
+    `find_request` is as RequestWatch has it. `chores` is called again and again, and says whether there were any.
     """
 
     def __init__(
@@ -50,49 +48,82 @@ class Watch:
         box: BlackBox | None,
         load_limit: float | None,
         harakiri: int,
+        chores: Callable[[], bool],
     ) -> None:
         self._path = wsgi_file
+        self._file = file
         self._tell = tell
         self._find_request = find_request
         self._box = box
         self._load_limit = load_limit
         self._harakiri = harakiri
+        self._chores = chores
+        self._delay = _SHORTEST
+        self._pid = 0
         self._loader = get_ident()
         self._loading = allocate_lock()
-        self._seen: dict[int, tuple[int, float]] = {}
-        self._file = file
 
     def start(self) -> None:
         """Begin, in the thread that is about to load the file. Without a thread the site goes unwatched."""
         self._loading.acquire()
         if self._box is not None and self._load_limit is not None:
+            # should something hold the interpreter's lock for ever
             faulthandler.dump_traceback_later(self._load_limit + 2, exit=True, file=self._box.fd)
+        self._pid = os.getpid()
         quiet_thread.start(self._run)
+
+    def resume(self) -> None:
+        """Go on in a process that was forked from the one that began; in that itself nothing is done."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            quiet_thread.start(self._keep_house)
 
     def loaded(self) -> None:
         """The file is loaded, or has failed by itself."""
-        faulthandler.cancel_dump_traceback_later()
+        if self._box is not None:
+            faulthandler.cancel_dump_traceback_later()
         self._loading.release()
 
     def _run(self) -> None:
-        self._watch_load()
+        self._watch_load(monotonic())
         if connection.UWSGI is not None:
             self._watch_file()
-            if self._harakiri and self._box is not None:
-                self._watch_requests(self._box)
+        self._keep_house()
 
-    def _watch_load(self) -> None:
-        limit = self._load_limit
-        first = SLOW_LOAD if limit is None else min(SLOW_LOAD, limit)
-        if self._loading.acquire(timeout=first):
-            return
-        if limit is None or limit > first:
-            self._tell(f"the site is still being loaded after {first:.0f} s; {self._path} stands at", *self._stand())
-        if self._loading.acquire(timeout=-1 if limit is None else limit - first):
-            return
+    def _keep_house(self) -> None:
+        requests = None
+        if self._harakiri and self._box is not None:
+            requests = RequestWatch(self._box, self._harakiri, self._find_request, monotonic())
+        look_at = monotonic()
+        while True:
+            pause = self._do_chores()
+            if requests is not None:
+                now = monotonic()
+                if now >= look_at:
+                    look_at = now + requests.look(now)
+                pause = min(pause, look_at - now)
+            sleep(pause)
+
+    def _do_chores(self) -> float:
+        """One round; gives the seconds until the next."""
+        self._delay = _SHORTEST if self._chores() else min(2 * self._delay, _LONGEST)
+        return self._delay
+
+    def _watch_load(self, began: float) -> None:
+        is_told = False
+        while not self._loading.acquire(timeout=self._do_chores()):
+            took = monotonic() - began
+            if self._load_limit is not None and took >= self._load_limit:
+                self._give_up()
+            if took >= SLOW_LOAD and not is_told:
+                is_told = True
+                message = f"the site is still being loaded after {took:.0f} s; {self._path} stands at"
+                self._tell(message, *self._stand())
+
+    def _give_up(self) -> None:
         if self._box is not None:
             self._box.out_of_time(self._file)
-            self._box.write_dump(_dump_of({self._loader: sys._current_frames()[self._loader]}))
+            self._box.write_dump(dump_of({self._loader: sys._current_frames()[self._loader]}))
         os._exit(1)
 
     def _stand(self) -> tuple[str, str]:
@@ -110,57 +141,9 @@ class Watch:
         be back with the time it had before.
         """
         saved = self._file[2] // 1_000_000_000
-        sleep(min(max(saved + 1.1 - time(), 0.0), 3.0))
+        over = monotonic() + min(max(saved + 1.1 - time(), 0.0), 3.0)
+        while monotonic() < over:
+            sleep(min(self._do_chores(), max(over - monotonic(), 0.0)))
         found = file_state(self._path)
         if found != self._file and (not self._file[2] or found[2] // 1_000_000_000 <= saved):
             os.kill(os.getpid(), _SIGHUP)  # as the master does to a worker when it sees a touch
-
-    def _watch_requests(self, box: BlackBox) -> None:
-        margin = min(1.0, self._harakiri / 4)
-        looked = monotonic()
-        while True:
-            now = monotonic()
-            frames = sys._current_frames()
-            due = self._note_requests(frames, looked, now)
-            late = {ident: frames[ident] for ident, killed_at in due.items() if killed_at - margin <= now}
-            if late:
-                box.write_dump(_dump_of(late))
-            else:
-                box.clear_dump()
-            ahead = [killed_at - margin - now for ident, killed_at in due.items() if ident not in late]
-            pause = min([min(_LOOK_EVERY, self._harakiri / 10), *ahead])
-            if not late and box.is_ours():
-                # should something hold the interpreter's lock until this request is killed
-                faulthandler.dump_traceback_later(pause + margin / 2, file=box.fd)
-            del frames, late
-            looked = now
-            sleep(pause)
-
-    def _note_requests(self, frames: dict[int, FrameType], looked: float, now: float) -> dict[int, float]:
-        """When each thread's request will be killed at the earliest, by thread.
-
-        A request that wasn't there at the last look, at `looked`, began after it.
-        """
-        seen = {}
-        for ident, frame in frames.items():
-            environ = self._find_request(frame)
-            if environ is not None:
-                before = self._seen.get(ident)
-                seen[ident] = before if before is not None and before[0] == id(environ) else (id(environ), looked)
-        self._seen = seen
-        return {ident: began + self._harakiri for ident, (_, began) in seen.items()}
-
-
-def format_stack(frame: FrameType) -> str:
-    """The stack of a frame as CPython prints one, without the frames of this package and of the import system."""
-    stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
-    stack.reverse()
-    shown = [one for one in stack if not one.filename.startswith((_OURS, "<frozen importlib"))]
-    return "".join(traceback.format_list(shown)).rstrip("\n")
-
-
-def _dump_of(frames: dict[int, FrameType]) -> str:
-    """Stacks in the form of faulthandler's dump, but with their source lines and the most recent call last."""
-    return "\n\n".join(
-        f"Thread 0x{ident:016x} (most recent call last):\n{format_stack(frame)}" for ident, frame in frames.items()
-    )

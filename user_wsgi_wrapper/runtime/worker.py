@@ -9,7 +9,7 @@ from _thread import get_ident
 from time import time
 
 from user_wsgi_wrapper.runtime import connection, post_mortem, server_memory
-from user_wsgi_wrapper.runtime.black_box import CORES, FOLDER, LOADING, file_state, oom_kills, open_box
+from user_wsgi_wrapper.runtime.black_box import CORES, LOADING, file_state, oom_kills, open_box
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
 from user_wsgi_wrapper.runtime.watch import Watch
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from user_wsgi_wrapper.runtime.black_box import BlackBox, Remains
     from user_wsgi_wrapper.runtime.error_log import ErrorLog
+    from user_wsgi_wrapper.runtime.settings import Settings
 
+_FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT)
 # uWSGI's own handlers write a page of machine addresses, and then end the worker as if by exit(1)
 _SERVER_S_FAULTS = (_signal.SIGSEGV, _signal.SIGFPE)
 _DEATHS = 2  # loads of one and the same file that may end in the worker's death before it isn't tried any more
@@ -30,29 +32,38 @@ _DEATHS = 2  # loads of one and the same file that may end in the worker's death
 class Worker:
     """The process that serves. `flags` has a byte for each of its cores, to be set while a request is in flight.
 
-    Under uWSGI they lie in the worker's black box, which the next worker opens; elsewhere nobody would. `load_limit`
-    is how long wsgi.py may take to load, in seconds: as long as a request may, unless it is given.
+    Under uWSGI they lie in the worker's black box, which the next worker opens; elsewhere nobody would. Once made it
+    has told of the last worker's end, and the interpreter writes its own where the next one finds it. `find_request`
+    and `chores` are as Watch has them.
     """
 
     def __init__(
-        self, log: ErrorLog, wsgi_file: str, box_folder: str = FOLDER, load_limit: float | None = None
+        self,
+        log: ErrorLog,
+        settings: Settings,
+        find_request: Callable[[FrameType | None], dict[str, Any] | None],
+        chores: Callable[[], bool],
     ) -> None:
         self._log = log
-        self._path = wsgi_file
+        self._path = settings.wsgi_file
+        self._file = file_state(settings.wsgi_file)
         self._harakiri = _seconds("harakiri")
-        self._load_limit = load_limit or self._harakiri or None
-        self._file = file_state(wsgi_file)
+        self._load_limit = settings.load_limit or self._harakiri or None
         self._deaths = 0
         self._refusal = ""
         self._box: BlackBox | None = None
         if connection.UWSGI is not None:
-            self._box = open_box(box_folder, f"{log.domain}.worker{connection.UWSGI.worker_id()}")
+            self._box = open_box(settings.box_folder, f"{log.domain}.worker{connection.UWSGI.worker_id()}")
         self.flags: Any = bytearray(CORES) if self._box is None else self._box.flags
-
-    def begin(self) -> None:
-        """Tell of the last worker's end, then have the interpreter write its own where the next one finds it."""
         if self._box is not None and self._box.remains is not None:
             self._tell_of(self._box.remains)
+        self._hear_of_faults()
+        limit = self._load_limit if connection.UWSGI is not None else None
+        self._watch = Watch(
+            self._path, self._file, self._tell, find_request, self._box, limit, self._harakiri, chores
+        )
+
+    def _hear_of_faults(self) -> None:
         if connection.UWSGI is not None:
             for number in _SERVER_S_FAULTS:
                 _signal.signal(number, _signal.SIG_DFL)
@@ -76,24 +87,25 @@ class Worker:
             if self._deaths >= _DEATHS or remains.was_out_of_time:
                 self._refusal = f"running it ended the worker: {ending.text}"
 
-    def load(self, find_request: Callable[[FrameType | None], dict[str, Any] | None]) -> Callable[..., Any]:
+    def load(self) -> Callable[..., Any]:
         """The file's application. Raises WsgiLoadError, also where loading this file ended the last workers."""
-        limit = self._load_limit if connection.UWSGI is not None else None
-        watch = Watch(self._path, self._file, self._tell, find_request, self._box, limit, self._harakiri)
         if self._box is not None:
             self._box.begin_load(self._file, self._deaths)
-        watch.start()
+        self._watch.start()
         try:
             if self._refusal:
                 raise WsgiLoadError(self._path, "death", self._refusal)
             return load(self._path)
         finally:
-            watch.loaded()
+            self._watch.loaded()
             if self._box is not None:
                 self._box.end_load()
 
     def take_core(self, core: int) -> None:
-        """The calling thread serves `core`."""
+        """The calling thread, which may be of another process than the load's, serves `core` from now on."""
+        # uWSGI 2.0.21 blocks all signals in its threads but the first: faulthandler must see this thread's faults
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _FAULTS)
+        self._watch.resume()
         if self._box is not None:
             self._box.take_core(core, get_ident())
 

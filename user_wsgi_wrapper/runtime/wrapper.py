@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
 import atexit
 import io
 import os
 import sys
-import threading
 
-from user_wsgi_wrapper import inside
-from user_wsgi_wrapper.runtime import connection
+from user_wsgi_wrapper.runtime import connection, hooks
 from user_wsgi_wrapper.runtime.advice import advise
-from user_wsgi_wrapper.runtime.black_box import FOLDER
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.caught import Caught
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
@@ -21,79 +17,18 @@ from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.records import Records
+from user_wsgi_wrapper.runtime.repetition import SUMMARY_EVERY
+from user_wsgi_wrapper.runtime.settings import Settings
+from user_wsgi_wrapper.runtime.spool import Spool
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 from user_wsgi_wrapper.runtime.worker import Worker
 
+__all__ = ["Settings", "build_application"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
+    from collections.abc import Callable
     from typing import Any
-
-DEFAULT_DOMAIN = "localhost"
-_FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT)
-
-
-class Settings:
-    """What the vassal says of the site: one value for each SITE_ variable. `static` is (URL, folder) pairs."""
-
-    __slots__ = (
-        "box_folder", "check_static", "debug", "domain", "error_log", "error_page", "load_limit", "log_format",
-        "static", "wsgi_file",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        domain: str = DEFAULT_DOMAIN,
-        wsgi_file: str = inside.WSGI_FILE,
-        error_log: str | None = None,
-        log_format: str = "text",
-        static: tuple[tuple[str, str], ...] = (),
-        check_static: str | None = None,
-        error_page: str = inside.ERROR_PAGE,
-        debug: bool = False,
-        load_limit: float | None = None,
-        box_folder: str = FOLDER,
-    ) -> None:
-        self.domain = domain
-        self.wsgi_file = wsgi_file
-        self.error_log = inside.log_file(domain, "error") if error_log is None else error_log
-        self.log_format = log_format
-        self.static = static
-        self.check_static = check_static
-        self.error_page = error_page
-        self.debug = debug
-        self.load_limit = load_limit
-        self.box_folder = box_folder
-
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Settings from environment variables; what is unset or empty has the default of `inside`."""
-        return cls(
-            domain=environ.get("SITE_DOMAIN") or DEFAULT_DOMAIN,
-            wsgi_file=environ.get("SITE_WSGI_FILE") or inside.WSGI_FILE,
-            error_log=environ.get("SITE_ERROR_LOG") or None,
-            log_format="json" if environ.get("SITE_LOG_FORMAT") == "json" else "text",
-            static=parse_static(environ.get("SITE_STATIC", f"{inside.STATIC_URL}={inside.STATIC_DIR}")),
-            check_static=environ.get("SITE_CHECK_STATIC") or None,
-            error_page=environ.get("SITE_ERROR_PAGE") or inside.ERROR_PAGE,
-            debug=environ.get("SITE_DEBUG") == "1",
-            load_limit=_parse_seconds(environ.get("SITE_LOAD_LIMIT")),
-            box_folder=environ.get("SITE_BOX_FOLDER") or FOLDER,
-        )
-
-
-def parse_static(text: str) -> tuple[tuple[str, str], ...]:
-    """The pairs of `URL=DIR:URL=DIR`; what is no pair is left out, the vassal's values were checked before."""
-    pairs = (item.partition("=") for item in text.split(":"))
-    return tuple((url, folder) for url, separator, folder in pairs if separator and url and folder)
-
-
-def _parse_seconds(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
 
 
 def build_application(settings: Settings, path: list[str] | None = None) -> Callable[..., Any]:
@@ -101,41 +36,46 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
 
     `path` is what sys.path is to be for the tenant's code; until that is loaded only standard modules are found.
 
-    Once called, descriptor 2, sys.stderr and the hooks for uncaught exceptions lead to the site's error log.
-    During the load they do, and from the first request on; between the two descriptor 2 is the server's again,
-    because uWSGI then writes that the application is ready.
+    Once called, sys.stderr and the hooks for uncaught exceptions lead to the site's error log, and so does descriptor
+    2 during the load and from the first request on; between the two it is the server's again, because uWSGI then
+    writes that the application is ready.
     """
     server = os.dup(2)  # close-on-exec, PEP 446
     log = ErrorLog(settings.error_log, settings.domain, settings.log_format, server)
+    spool = Spool(log, server, settings.temporary)
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
     records = Records(log, settings.wsgi_file, getattr(connection.UWSGI, "numproc", 1))
-    atexit.register(records.flush)
-    _take_hooks(records)
+    hooks.take(records, pending, current_environ)
     page = ErrorPage(settings.error_page, settings.debug)
-    worker = Worker(log, settings.wsgi_file, settings.box_folder, settings.load_limit)
-    worker.begin()
     with_static = _static(settings)
-    log.take_stderr()
+
+    def do_chores() -> bool:
+        return records.flush(SUMMARY_EVERY) or spool.drain()
+
+    worker = Worker(log, settings, request_of, do_chores)
+    spool.take_stderr()
+    atexit.register(_end, pending, records, spool)
     if path is not None:
         sys.path[:] = path
     app = with_static(_load(worker, log))
-    log.release_stderr(server)
+    spool.release_stderr()
     caught = Caught(log, records, current_environ, settings.wsgi_file)
     caught.connect()
     Exchange.answered = caught.answered
 
     def prepare(core: int) -> None:
-        log.take_stderr()
-        _unblock_faults()
+        spool.take_stderr()
         worker.take_core(core)
 
     return Capture(app, log, errors, pending, page, prepare, records, worker.flags).respond
 
 
-def _unblock_faults() -> None:
-    """Let faulthandler see this thread's faults: uWSGI 2.0.21 blocks all signals in its threads but the first."""
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _FAULTS)
+def _end(pending: Pending, records: Records, spool: Spool) -> None:
+    pending.flush_all()
+    records.flush()
+    spool.release_stderr()
+    spool.end()
 
 
 def _take_streams(pending: Pending) -> ErrorStream:
@@ -144,9 +84,19 @@ def _take_streams(pending: Pending) -> ErrorStream:
         sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
             io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", line_buffering=True
         )
+    before = sys.stderr
     sys.stderr = sys.__stderr__ = ErrorStream(pending, "<stderr>")  # type: ignore[assignment, misc]
-    atexit.register(pending.flush_all)
+    _redirect_handlers(before)
     return ErrorStream(pending, "<wsgi.errors>", shared=True)
+
+
+def _redirect_handlers(before: Any) -> None:
+    """Have the handlers that the server made already (gunicorn's, say) write to the new sys.stderr."""
+    logging = sys.modules.get("logging")
+    for reference in list(getattr(logging, "_handlerList", ())):
+        handler = reference()
+        if before is not None and getattr(handler, "stream", None) is before:
+            handler.setStream(sys.stderr)
 
 
 def _writes_to_stderr(stream: Any) -> bool:
@@ -156,37 +106,9 @@ def _writes_to_stderr(stream: Any) -> bool:
         return False
 
 
-def _take_hooks(records: Records) -> None:
-    """Make one record of an exception that nobody caught: in a thread, in `__del__`, in a callback of the server."""
-
-    def uncaught(_type: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-        records.write_or_count(error, current_environ(), "an exception was not caught")
-
-    def thread(args: threading.ExceptHookArgs) -> None:
-        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
-            name = args.thread.name if args.thread is not None else "?"
-            records.write_or_count(args.exc_value, current_environ(), f"the thread {name} died")
-
-    def unraisable(args: sys.UnraisableHookArgs) -> None:
-        what = args.err_msg or "Exception ignored in"
-        if args.exc_value is not None:
-            records.write_or_count(args.exc_value, current_environ(), f"{what}: {_safe_repr(args.object)}")
-
-    sys.excepthook = uncaught
-    threading.excepthook = thread
-    sys.unraisablehook = unraisable
-
-
-def _safe_repr(value: object) -> str:
-    try:
-        return repr(value)
-    except BaseException:
-        return f"<{type(value).__name__} object, repr() failed>"
-
-
 def _load(worker: Worker, log: ErrorLog) -> Callable[..., Any]:
     try:
-        return worker.load(request_of)
+        return worker.load()
     except WsgiLoadError as error:
         cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
         advice = advise(error, error.path)
@@ -224,7 +146,9 @@ def _static(settings: Settings) -> Callable[[Callable[..., Any]], Callable[..., 
         return lambda app: app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
-    serve = StaticFiles(settings.static, check_static).serve
+    serve = StaticFiles(
+        settings.static, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles
+    ).serve
 
     def put_behind(app: Callable[..., Any]) -> Callable[..., Any]:
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
