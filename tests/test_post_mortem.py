@@ -197,6 +197,21 @@ def test_a_start_that_makes_no_sense_is_left_out(box, tmp_path, start):
     assert " s: " not in found.message.partition("ended itself")[0]
 
 
+def test_of_several_dumps_the_last_counts():
+    dump = Dump(
+        "Timeout (0:00:01)!\n".join(
+            [
+                "",
+                *(
+                    f'Thread 0x00007f0000000001 (most recent call first):\n  File "/x.py", line {line} in f\n'
+                    for line in (1, 2)
+                ),
+            ]
+        )
+    )
+    assert dump.stack(FIRST) == 'Stack (most recent call first):\n  File "/x.py", line 2 in f'
+
+
 def test_a_dump_without_a_fault_gives_no_reason():
     text = 'Timeout (0:00:10)!\nThread 0x00007f0000000001 (most recent call first):\n  File "/x.py", line 1 in f\n'
     dump = Dump(text)

@@ -128,16 +128,16 @@ class Dump:
     __slots__ = ("current", "reason", "stacks")
 
     def __init__(self, text: str) -> None:
-        self.stacks: dict[int, tuple[str, str]] = {}
+        self.stacks: dict[int, tuple[str, list[str]]] = {}
         self.current = 0
         heads = list(_THREAD.finditer(text))
         reason = (text[: heads[0].start()] if heads else text).strip()
         self.reason = "" if reason.startswith("Timeout") else reason
         for head, following in zip(heads, [*heads[1:], None]):
-            end = len(text) if following is None else following.start()
-            frames = text[head.end() + 1 : end].partition("\n\n")[0].rstrip("\n")
+            lines = text[head.end() + 1 : None if following is None else following.start()].split("\n")
+            count = next((number for number, line in enumerate(lines) if not line.startswith("  ")), len(lines))
             ident = int(head[1], 16)
-            self.stacks[ident] = (head[2], frames)
+            self.stacks[ident] = (head[2], lines[:count])  # of several dumps the last
             if head[0].startswith("Current"):
                 self.current = ident
 
@@ -146,7 +146,7 @@ class Dump:
         if ident not in self.stacks:
             return self.reason
         order, frames = self.stacks[ident]
-        kept = "\n".join(_without_ours(frames.split("\n")))
+        kept = "\n".join(_without_ours(frames))
         reason = f"{self.reason}\n" if self.current == ident and self.reason else ""
         return f"{reason}Stack (most recent call {order}):\n{kept}"
 

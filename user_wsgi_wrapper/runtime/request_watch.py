@@ -51,10 +51,15 @@ class RequestWatch:
             self._box.write_dump(dump_of(late))
         else:
             self._box.clear_dump()
-            if self._box.is_ours():
-                faulthandler.dump_traceback_later(pause + self._margin / 2, file=self._box.fd)
+            self.arm(pause)
         self._looked = now
         return pause
+
+    def arm(self, pause: float) -> None:
+        """Have the stacks written if no look comes within `pause` seconds."""
+        if self._box.is_ours():
+            # again and again: on a machine that is busy it may come once before the look does
+            faulthandler.dump_traceback_later(pause + self._margin / 2, repeat=True, file=self._box.fd)
 
     def _note(self, frames: dict[int, FrameType], now: float) -> dict[int, float]:
         """When each thread's request will be killed at the earliest: one that is new began after the last look."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import time
 from _thread import allocate_lock
@@ -22,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.error_log import ErrorLog
 
+# what uWSGI says in a worker: its own stamp (log-date), or the one line that every reload brings
+_SERVERS = re.compile(rb"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,000 \[-\] - |Gracefully killing worker \d+ ).*\n?", re.M)
 LABEL = "child or C code"  # stands before each line: a descriptor doesn't tell which of the two wrote it
 
 
@@ -143,11 +146,21 @@ class Spool:
 
     def _move(self, file: SpoolFile, data: bytes) -> bool:
         if data and not self._log.is_stuck:
-            text = data.decode("utf-8", "surrogateescape")
-            self._log.append(self._log.render(text, None, label=LABEL))
+            rest = self._without_servers(data)
+            if rest:
+                text = rest.decode("utf-8", "surrogateescape")
+                self._log.append(self._log.render(text, None, label=LABEL))
             file.consume(len(data))
             return True
         return False
+
+    def _without_servers(self, data: bytes) -> bytes:
+        """The lines that aren't the server's own: those go where the server's log is."""
+        if not _SERVERS.search(data):
+            return data
+        if identity(self._server) == self._servers_identity:
+            os.write(self._server, b"".join(match[0] for match in _SERVERS.finditer(data)))
+        return _SERVERS.sub(b"", data)
 
     def _finish(self, file: SpoolFile) -> None:
         while self._move(file, file.peek(rest=True)):

@@ -53,10 +53,11 @@ class Watch:
         self._path = wsgi_file
         self._file = file
         self._tell = tell
-        self._find_request = find_request
         self._box = box
         self._load_limit = load_limit
-        self._harakiri = harakiri
+        self._requests = None
+        if harakiri and box is not None:
+            self._requests = RequestWatch(box, harakiri, find_request, monotonic())
         self._chores = chores
         self._delay = _SHORTEST
         self._pid = 0
@@ -80,7 +81,11 @@ class Watch:
 
     def loaded(self) -> None:
         """The file is loaded, or has failed by itself."""
-        if self._box is not None:
+        if self._requests is not None:
+            self._requests.arm(
+                0.0
+            )  # the first request may hold the interpreter's lock before the thread has its turn
+        elif self._box is not None:
             faulthandler.cancel_dump_traceback_later()
         self._loading.release()
 
@@ -91,16 +96,13 @@ class Watch:
         self._keep_house()
 
     def _keep_house(self) -> None:
-        requests = None
-        if self._harakiri and self._box is not None:
-            requests = RequestWatch(self._box, self._harakiri, self._find_request, monotonic())
         look_at = monotonic()
         while True:
             pause = self._do_chores()
-            if requests is not None:
+            if self._requests is not None:
                 now = monotonic()
                 if now >= look_at:
-                    look_at = now + requests.look(now)
+                    look_at = now + self._requests.look(now)
                 pause = min(pause, look_at - now)
             sleep(pause)
 
