@@ -323,6 +323,59 @@ def test_close_is_called_exactly_once_whatever_happens(site, steps, error, chunk
     assert sum(line.endswith("in its response's iteration") for line in site.lines()) <= 1
 
 
+class ClosingList(list):
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+class ClosingFile:
+    closed = 0
+
+    def read(self, _size=-1):
+        return b""
+
+    def close(self):
+        self.closed += 1
+
+
+class RaisesAtOnce(Closing):
+    def __iter__(self):
+        raise LookupError("no iterator")
+
+
+class NoIterable(Closing):
+    __iter__ = None
+
+
+@pytest.mark.parametrize("starts", [True, False])
+@pytest.mark.parametrize(
+    "body",
+    [
+        ClosingList([b"a"]), ClosingList(["text"]), ClosingFile(), RaisesAtOnce([]), NoIterable([]), Closing([b"a"]),
+        Closing([]),
+    ],
+    ids=lambda body: type(body).__name__,
+)  # fmt: skip
+def test_close_is_called_exactly_once_on_every_kind_of_result(site, starts, body):
+    body.closed = 0
+
+    def app(environ, start_response):
+        if starts:
+            start_response("200 OK", TEXT)
+        return body
+
+    wrap = (lambda file, size=0: file) if isinstance(body, ClosingFile) else FileWrapper
+    environ = request(**{"wsgi.file_wrapper": wrap})
+    result = site.guard(app).respond(environ, site.start_response)
+    if result is not body or isinstance(body, list):  # a file is read by the server
+        list(result)
+    if hasattr(result, "close"):
+        result.close()
+    assert body.closed == 1
+
+
 def test_a_client_that_is_gone_is_no_error(site):
     def app(environ, start_response):
         start_response("200 OK", TEXT)

@@ -197,3 +197,36 @@ def test_stdout_is_the_servers_and_never_the_error_log(run):
     done = run(IMPORT + ASK + "ask()", {"wsgi.py": source})
     assert sorted(done.stdout.splitlines()) == ["200 OK", "by a child", "by descriptor 1", "by print", "good"]
     assert (done.stderr, run.log()) == ("", "")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_workers_that_were_forked_after_the_load_lose_nothing_either(run, tmp_path, asked):
+    """As gunicorn --preload forks them, before or after the first request."""
+    program = f"""
+import os, time
+os.write(2, b"loading\\n")
+if {asked}:
+    ask()
+workers = []
+for number in range(3):
+    pid = os.fork()
+    if not pid:
+        ask()
+        os.write(2, b"descriptor of worker %d\\n" % number)
+        print("stream of worker", number, file=sys.stderr)
+        os.system(f"echo child of worker {{number}} >&2")
+        sys.exit()
+    workers.append(pid)
+assert [os.waitpid(pid, 0)[1] for pid in workers] == [0, 0, 0]
+"""
+    done = run(IMPORT + ASK + program)
+    assert done.returncode == 0
+    label = "child or C code: "
+    assert sorted(line[28:] for line in run.log().splitlines() if not line.endswith("loading")) == sorted(
+        text
+        for number in range(3)
+        for text in (
+            f"{label}descriptor of worker {number}", f"{label}child of worker {number}", f"stream of worker {number}"
+        )
+    )  # fmt: skip
+    assert list(tmp_path.glob(".stderr-*")) == []

@@ -238,7 +238,8 @@ class Capture:
         if isinstance(result, (str, TextIOBase)):
             _close_quietly(result)
             raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
-        if isinstance(result, (bytes, list, tuple)) or _is_file(result, environ):
+        is_plain = isinstance(result, (bytes, list, tuple)) and not hasattr(result, "close")
+        if is_plain or _is_file(result, environ):
             if exchange.writer is None and not _is_upgrade(environ):
                 _close_quietly(result)
                 raise _not_started()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
+from _thread import get_ident
+from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from types import TracebackType
 
+_STANDARD = os.path.dirname(os.path.abspath(os.__file__))
+# What traceback and linecache import only when they come to need it (CPython 3.11 and 3.13).
+_NEEDED_LATE = ("ast", "tokenize")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -42,6 +49,7 @@ def format_exception(error: BaseException) -> str:
     Never raises: an exception that can't be formatted is described on one line.
     """
     try:
+        _import_late()
         trace = _skip_ours(error.__traceback__)
         if trace is None and isinstance(error, ResponseError):
             return ""  # found in what the application returned: none of its frames is on the stack any more
@@ -50,6 +58,31 @@ def format_exception(error: BaseException) -> str:
         return "".join(formatted.format()).rstrip("\n")
     except BaseException as failure:
         return f"{describe(error)} (no traceback: {describe(failure)})"
+
+
+class _StandardFinder:
+    """Finds the standard library's modules for one thread, whatever the tenant has of that name on his path."""
+
+    def __init__(self) -> None:
+        self._thread = get_ident()
+
+    def find_spec(self, name: str, path: object = None, _target: object = None) -> ModuleSpec | None:
+        """As importlib.abc.MetaPathFinder's; None leaves it to the next finder."""
+        if path is not None or get_ident() != self._thread:
+            return None
+        return PathFinder.find_spec(name, [_STANDARD, f"{_STANDARD}/lib-dynload"])
+
+
+def _import_late() -> None:
+    missing = [name for name in _NEEDED_LATE if name not in sys.modules]
+    if missing:
+        finder = _StandardFinder()
+        sys.meta_path.insert(0, finder)
+        try:
+            for name in missing:
+                __import__(name)
+        finally:
+            sys.meta_path.remove(finder)
 
 
 def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
