@@ -8,9 +8,10 @@ would log it once more, answer nothing, or end the worker.
 from __future__ import annotations
 
 import sys
+import threading
 from io import IOBase, TextIOBase
 
-from user_wsgi_wrapper.runtime import connection, request
+from user_wsgi_wrapper.runtime import connection, disconnect, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
@@ -179,15 +180,16 @@ class Capture:
         if self.pending.parts:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
         what = f"{request.method(environ)} {request.path(environ)}"
+        left = disconnect.when(error, environ)
         if isinstance(error, WsgiLoadError):
             message, trace = f"{what}: the site could not be loaded: {error}", ""
-        elif _is_disconnect(error):
-            message, trace = f"{what}: the client went away while its request was read", ""
+        elif left:
+            message, trace = f"{what}: the client went away {left}", ""
         elif isinstance(error, ResponseError):
             message, trace = f"{what}: {error}", format_exception(error)
         else:
             message, trace = f"{what}: the application failed in {where}", format_exception(error)
-        self._log.record(message, environ, "INFO" if _is_disconnect(error) else "ERROR", trace)
+        self._log.record(message, environ, "INFO" if left else "ERROR", trace)
         return f"{message}\n{trace}" if trace else message
 
     def _preparing(self, prepare: Callable[[], None], app: Callable[..., Any]) -> Callable[..., Any]:
@@ -245,17 +247,11 @@ def _is_upgrade(environ: dict[str, Any]) -> bool:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    # Ctrl-C on a server that runs in a terminal; under uWSGI it can only be the tenant's own.
-    return isinstance(error, KeyboardInterrupt) and connection.UWSGI is None
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    """Whether uWSGI could not read the request's body; frameworks keep the text in classes of their own."""
+    # Ctrl-C on a server that runs in a terminal; under uWSGI, and in other threads, it can only be the tenant's own.
     return (
-        isinstance(error, OSError)
-        and connection.UWSGI is not None
-        and str(error.args[0] if error.args else "").startswith(("error during read", "timeout during read"))
-        and str(error.args[0]).endswith("on wsgi.input")
+        isinstance(error, KeyboardInterrupt)
+        and connection.UWSGI is None
+        and threading.current_thread() is threading.main_thread()
     )
 
 
