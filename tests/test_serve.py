@@ -330,6 +330,14 @@ def test_it_ends_cleanly_and_leaves_no_process_and_no_file(www, number, group):
     assert "Traceback" not in serving.err.read_text()
 
 
+def test_ctrl_c_while_it_starts_is_no_traceback(www):
+    for pause in (0.0, 0.05, 0.1, 0.15, 0.2):
+        with Serving(www, "--processes", "2") as serving:
+            time.sleep(pause)  # at whatever the workers are just then
+            assert serving.stop(signal.SIGINT, group=True) == 0
+            assert serving.err.read_text() == ""
+
+
 def test_a_request_that_is_under_way_is_finished_first(serving):
     answers = []
     client = threading.Thread(target=lambda: answers.append(serving.ask("/wait")))

@@ -76,6 +76,8 @@ def start(plan: Plan, seen: stamp.Stamp, listener: socket.socket) -> Worker:
     """Start a worker that loads the save of the application's file that has this stamp. Raises OSError."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fds = listener.fileno(), its.fileno()
+    # A Ctrl-C that comes before the worker is prepared for it waits until it is.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(worker.command(plan, seen, *fds), pass_fds=fds)
     except OSError:
@@ -83,6 +85,7 @@ def start(plan: Plan, seen: stamp.Stamp, listener: socket.socket) -> Worker:
         raise
     finally:
         its.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return Worker(process, ours)
 
 

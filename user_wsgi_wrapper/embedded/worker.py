@@ -45,6 +45,7 @@ def main(plan_text: str, seen: str, listener: str, channel: str) -> None:
     # Ctrl-C reaches every process of the terminal; the supervisor sees to it that requests end. No SIG_IGN: programs
     # that the application starts would inherit it.
     signal.signal(signal.SIGINT, _ignore)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_supervisor, args=(to_supervisor,), name="supervisor", daemon=True).start()
     server.app = _load(plan)
     signals = _signal_pipe()
