@@ -7,6 +7,7 @@ would log it once more, answer nothing, or end the worker.
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 from io import IOBase, TextIOBase
@@ -156,10 +157,11 @@ class Capture:
             self.pending.flush()
         return result  # type: ignore[no-any-return]
 
-    def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> list[bytes]:
+    def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> Iterable[bytes]:
         """Record an exception once and answer: the error page, or the connection cut if bytes are out.
 
-        Raises CutShortError on servers other than uWSGI to have them cut it, and KeyboardInterrupt there as it is.
+        Servers other than uWSGI cut it for the CutShortError that the answer raises when it is iterated.
+        Raises KeyboardInterrupt there as it is.
         """
         if _is_interrupt(error):
             raise error
@@ -173,6 +175,8 @@ class Capture:
                 # The application has sent something past us, by a call of the server's own.
                 self._log.record(f"the error page could not be sent: {describe(refused)}", environ, "ERROR")
                 exchange.headers = []
+        elif disconnect.when(error, environ) == disconnect.WRITING:
+            return []  # nobody is left to be told
         return self._cut(exchange)
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
@@ -230,11 +234,17 @@ class Capture:
             raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
         return Body(self, result, environ, exchange)
 
-    def _cut(self, exchange: Exchange) -> list[bytes]:
+    def _cut(self, exchange: Exchange) -> Iterable[bytes]:
         if connection.UWSGI is None:
-            raise CutShortError("the response is cut short: the application failed")
+            return _cut_short()
         connection.cut(exchange.has_length())
         return []
+
+
+def _cut_short() -> Iterator[bytes]:
+    # Not raised in the application's call: there mod_wsgi would add a page of its own to what is out.
+    yield from ()
+    raise CutShortError(errno.ECONNRESET, "the response is cut short: the application failed")
 
 
 def _not_started() -> ResponseError:
