@@ -62,13 +62,13 @@ def iter_half():
 class Serving:
     """A running `serve` over the folder `www`; its output is in files."""
 
-    def __init__(self, www, *options, command=(str(SCRIPT),), environ=None, **popen):
+    def __init__(self, www, *options, command=(str(SCRIPT),), file="wsgi.py", environ=None, **popen):
         self.www = www
         self.port = free_port()
         self.out, self.err = www.parent / "stdout", www.parent / "stderr"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*command, "serve", "wsgi.py", "--port", str(self.port), *options],
+                [*command, "serve", file, "--port", str(self.port), *options],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=www, start_new_session=True,
                 env={"PATH": os.environ["PATH"], "TMPDIR": str(www.parent), **(environ or {})}, **popen,
             )  # fmt: skip
@@ -445,15 +445,20 @@ def test_modules_of_the_users_never_stand_in_for_ours(www):
         assert serving.body() == b"helped"
 
 
-def test_an_ordinary_user_needs_nothing_else(www):
-    """Debian's Python, this package, werkzeug and psutil: no root, no home, no other package, no write permission."""
-    library = www.parent / "library"
+def least_library(library):
+    """Make a folder with this package and the two that `serve` needs, and nothing else."""
     library.mkdir()
     shutil.copytree(ROOT / "user_wsgi_wrapper", library / "user_wsgi_wrapper")
     for name in ("werkzeug", "markupsafe", "psutil"):
         shutil.copytree(Path(sysconfig.get_path("purelib"), name), library / name)
         meta = Path(metadata.distribution(name)._path)
         shutil.copytree(meta, library / meta.name)
+    return str(library)
+
+
+def test_an_ordinary_user_needs_nothing_else(www):
+    """Debian's Python, this package, werkzeug and psutil: no root, no home, no other package, no write permission."""
+    library = least_library(www.parent / "library")
     for folder in [www, *www.parents]:
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
@@ -461,7 +466,7 @@ def test_an_ordinary_user_needs_nothing_else(www):
     temporary.mkdir()
     os.chown(temporary, NOBODY, NOBODY)
     command = ("/usr/bin/python3", "-s", "-m", "user_wsgi_wrapper")
-    environ = {"PYTHONPATH": str(library), "TMPDIR": str(temporary), "HOME": "/nonexistent"}
+    environ = {"PYTHONPATH": library, "TMPDIR": str(temporary), "HOME": "/nonexistent"}
     with Serving(
         www, command=command, environ=environ, user=NOBODY, group=NOBODY, extra_groups=[]
     ) as serving:  # fmt: skip
