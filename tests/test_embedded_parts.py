@@ -2,12 +2,13 @@
 
 import os
 import re
+import socket
 import time
 
 import pytest
 
 from log_splitter import line as splitter_line
-from user_wsgi_wrapper.embedded import access_line, crew, paint, plan, stamp
+from user_wsgi_wrapper.embedded import access_line, crew, messages, paint, plan, stamp
 
 ID = "3f9c2a71d0b4e5f60718293a4b5c6d7e"
 WHEN = time.struct_time((2012, 8, 4, 10, 1, 2, 5, 217, 0), {"tm_gmtoff": -12600})
@@ -114,6 +115,28 @@ def test_a_plan_goes_to_a_worker_and_back(tmp_path):
     assert (settings.domain, settings.debug, settings.log_format) == ("localhost", True, "json")
     assert settings.static == (("/static", str(odd)),)
     assert settings.error_page == str(odd / "500.html")
+
+
+def test_messages_come_whole_however_long_and_the_end_of_them_is_told():
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        assert list(messages.receive(ours)) == []
+        messages.send(its, messages.BEGIN, ID, "GET", "/\udcff\n\u2028")
+        messages.send(its, messages.END, ID, "x" * 1_000_000)
+        begin, end = messages.receive(ours)
+        assert begin == [messages.BEGIN, ID, "GET", "/\udcff\n\u2028"]
+        assert end[:2] == [messages.END, ID]
+        assert end[2].startswith("x" * 1000)
+        its.close()
+        assert list(messages.receive(ours)) == [[messages.SILENT]]
+
+
+def test_nobody_is_harmed_when_the_supervisor_is_gone():
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    messages.send(its, messages.READY)
+    its.close()
+    messages.send(its, messages.READY)
 
 
 def test_how_a_process_ended_is_said_in_words():

@@ -42,7 +42,7 @@ class Worker:
         return self.process.pid
 
     def listen(self) -> Iterator[list[str]]:
-        """Take its messages in; gives those on to which there is more to do: CHANGED and END."""
+        """Take its messages in; gives those on to which there is more to do: END, CHANGED and SILENT."""
         for message in messages.receive(self.channel):
             kind, *parts = message
             if kind == messages.READY:
@@ -52,7 +52,7 @@ class Worker:
             elif kind == messages.END:
                 self.requests.pop(parts[0], None)
                 yield message
-            elif kind == messages.CHANGED:
+            else:
                 yield message
 
     def retire(self) -> None:

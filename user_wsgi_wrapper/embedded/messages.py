@@ -11,6 +11,7 @@ READY = "ready"  # the application's file was loaded, well or not
 CHANGED = "changed"  # another save of it is on the disk; this worker takes no further request
 BEGIN = "begin"  # id, method, path: of a request
 END = "end"  # id, access line
+SILENT = "silent"  # said by nobody: the worker's end of the channel is closed
 _LIMIT = 1 << 20  # bytes of a packet; the kernel's own limit for one is lower
 _SHORT = 4096  # characters of each part of one that was too long
 
@@ -25,12 +26,13 @@ def send(channel: socket.socket, kind: str, *parts: str) -> None:
 
 
 def receive(channel: socket.socket) -> Iterator[list[str]]:
-    """The messages that are there now, each its kind and its parts."""
+    """The messages that are there now, each its kind and its parts; SILENT if there will be no more."""
     while True:
         try:
             packet = channel.recv(_LIMIT, socket.MSG_DONTWAIT)
         except OSError:
             return
         if not packet:
+            yield [SILENT]
             return
         yield json.loads(packet)

@@ -100,6 +100,8 @@ class Supervisor:
                 self._terminal.access(parts[1])
             elif kind == messages.CHANGED:
                 one.retire()
+            elif one.channel in self._selector.get_map():  # it would be reported as readable for ever
+                self._selector.unregister(one.channel)
         if one.ready and one.retired is None:
             self._pause = 0.0
 
@@ -113,7 +115,8 @@ class Supervisor:
     def _bury(self) -> None:
         for one in crew.take_ended(self._workers):
             self._listen(one)  # what it said last
-            self._selector.unregister(one.channel)
+            if one.channel in self._selector.get_map():
+                self._selector.unregister(one.channel)
             one.channel.close()
             if one.retired is None:
                 self._report(one)
