@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from importlib import metadata
@@ -456,20 +457,25 @@ def least_library(library):
     return str(library)
 
 
-def test_an_ordinary_user_needs_nothing_else(www):
+@pytest.fixture
+def open_folder():
+    """A folder that any user may pass: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="serve-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_an_ordinary_user_needs_nothing_else(open_folder):
     """Debian's Python, this package, werkzeug and psutil: no root, no home, no other package, no write permission."""
-    library = least_library(www.parent / "library")
-    for folder in [www, *www.parents]:
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    temporary = www.parent / "tmp"
+    www, temporary = open_folder / "www", open_folder / "tmp"
+    www.mkdir()
+    (www / "wsgi.py").write_text(APP)
     temporary.mkdir()
     os.chown(temporary, NOBODY, NOBODY)
     command = ("/usr/bin/python3", "-s", "-m", "user_wsgi_wrapper")
+    library = least_library(open_folder / "library")
     environ = {"PYTHONPATH": library, "TMPDIR": str(temporary), "HOME": "/nonexistent"}
-    with Serving(
-        www, command=command, environ=environ, user=NOBODY, group=NOBODY, extra_groups=[]
-    ) as serving:  # fmt: skip
+    with Serving(www, command=command, environ=environ, user=NOBODY, group=NOBODY, extra_groups=[]) as serving:
         pid = int(serving.body())
         assert psutil.Process(pid).uids().real == NOBODY
         assert serving.ask("/raise")[0] == 500
