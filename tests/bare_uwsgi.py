@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +19,7 @@ PATIENCE = 15  # seconds for anything that has to happen
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[([0-9a-f]{12}|-)\] ")
 
 _INI = """[uwsgi]
-plugin = python3
+{plugin}
 file = {entry}
 chdir = {www}
 {address} = {socket}
@@ -69,10 +70,24 @@ class Response:
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
 
 
-class BareUwsgi:
-    """A context manager around one uWSGI. `source` is the folder of the application; it is copied first."""
+@dataclass(frozen=True)
+class Uwsgi:
+    """A uWSGI: the command that starts it, and the plugin that it has its Python in, None if that is built in."""
 
-    def __init__(self, source=None, threads=1, more=(), entry=ENTRY, tcp=False):
+    command: tuple[str, ...] = ("uwsgi",)
+    plugin: str | None = "python3"
+
+
+DEBIAN = Uwsgi()  # this machine's own
+
+
+class BareUwsgi:
+    """A context manager around one uWSGI. `source` is the folder of the application; it is copied first.
+
+    `uwsgi` is the one to run, see also tests.pythons.
+    """
+
+    def __init__(self, source=None, threads=1, more=(), entry=ENTRY, tcp=False, uwsgi=DEBIAN):
         # Not pytest's tmp_path: a unix socket's path has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="uwsgi-"))
         self.www = self.folder / "www"
@@ -84,12 +99,13 @@ class BareUwsgi:
         self.server_log = self.folder / "server.log"
         self.reload_file = self.folder / "reload"
         self.reload_file.touch()
-        self._threads, self._more, self._entry = threads, more, entry
+        self._threads, self._more, self._entry, self._uwsgi = threads, more, entry, uwsgi
         self._socket = f"127.0.0.1:{_free_port()}" if tcp else str(self.folder / "s")
         self._process = None
 
     def __enter__(self):
         settings = {
+            "plugin": f"plugin = {self._uwsgi.plugin}" if self._uwsgi.plugin else "",
             "entry": self._entry, "www": self.www, "folder": self.folder, "address": "uwsgi-socket",
             "socket": self._socket, "threads": self._threads, "reload": self.reload_file,
             "server_log": self.server_log, "error_log": self.error_log,
@@ -98,7 +114,7 @@ class BareUwsgi:
         ini = self.folder / "vassal.ini"
         ini.write_text(_INI.format(**settings))
         self._process = subprocess.Popen(
-            ["uwsgi", "--ini", str(ini)],
+            [*self._uwsgi.command, "--ini", str(ini)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -40,8 +40,15 @@ COMMANDS = {
         "-f": (None, "follow", True),
         "--request": ("3f9c2a71d0b4", "request", "3f9c2a71d0b4"),
     },
+    ("serve", "wsgi.py"): {
+        "--port": ("8081", "port", 8081),
+        "--static": ("files", "static", "files"),
+        "--log": ("e.log", "log", "e.log"),
+        "--processes": ("2", "processes", 2),
+    },
     ("reap",): {"--dry-run": (None, "dry_run", True), "--json": (None, "json", True)},
 }
+SERVE_DEFAULTS = (8000, 1)
 OPTIONS = [(command, option) for command, options in COMMANDS.items() for option in options]
 
 
@@ -51,7 +58,7 @@ def parse(*argv):
 
 def words(command):
     """The command without its arguments."""
-    return [word for word in command if word not in ("a.test", "--user", "Alice")]
+    return [word for word in command if word not in ("a.test", "--user", "Alice", "wsgi.py")]
 
 
 @pytest.mark.parametrize(
@@ -61,14 +68,14 @@ def test_every_option_is_there(command, option):
     """It takes its value and hands it on under its name; without it nothing is said."""
     text, name, value = COMMANDS[command][option]
     assert getattr(parse(*command, option, *([] if text is None else [text])), name) == value
-    assert getattr(parse(*command), name) in (None, False, [], "error")
+    assert getattr(parse(*command), name) in (None, False, [], "error", *SERVE_DEFAULTS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_its_function(command):
     """The name that the grammar sets is one that the program knows, and the global options go before it."""
     parsed = parse("--root", "/r", "--config", "/c.toml", *command)
-    assert parsed.command in entry._COMMANDS
+    assert parsed.command in {*entry._COMMANDS, "serve"}
     assert (str(parsed.root), str(parsed.config)) == ("/r", "/c.toml")
     plain = parse(*command)
     assert (str(plain.root), plain.config) == ("/", None)
@@ -76,7 +83,7 @@ def test_every_command_has_its_function(command):
 
 def test_every_function_has_its_command():
     """Nothing is there that can't be called."""
-    assert {parse(*command).command for command in COMMANDS} == set(entry._COMMANDS)
+    assert {parse(*command).command for command in COMMANDS} == {*entry._COMMANDS, "serve"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -112,7 +119,7 @@ def test_the_help_of_everything_lists_the_commands(capsys):
     with pytest.raises(SystemExit):
         parse("--help")
     text = capsys.readouterr().out
-    for command in ("up", "check", "site", "reload", "status", "logs", "reap", "--root", "--config"):
+    for command in ("up", "check", "site", "reload", "status", "logs", "reap", "serve", "--root", "--config"):
         assert command in text
     assert "exit status: 0 done, 1 failed, 2" in text
     assert "examples:" in text
@@ -132,6 +139,8 @@ BAD = [
     ["logs", "a.test", "--kind", "secret"], ["logs", "a.test", "--kind", "a\nb"], ["logs"],
     ["site", "set", "a.test", "--processes", "many"], ["site", "set", "a.test", "--log-format", "xml"],
     ["site", "set", "a.test", "--idle", "1.5"], ["cool"], ["cool", "a.test", "--all"], ["status", "a.test", "b.test"],
+    ["serve"], ["serve", "a", "b"], ["serve", "a", "--port", "http"], ["serve", "a", "--processes", "0"],
+    ["serve", "a", "--processes", "65"], ["serve", "a", "--processes", "-1"], ["serve", "a", "--processes", "²"],
     ["reap", "--now"], ["site", "list", "--port", "1"], ["--root"],
 ]  # fmt: skip
 

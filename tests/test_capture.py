@@ -1,10 +1,12 @@
 """The guard around the application, in process: PEP 3333 as wsgiref.validate sees it, errors, close(), lifetimes."""
 
+import errno
 import gc
 import io
 import json
 import sys
 import tempfile
+import threading
 import weakref
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -374,6 +376,42 @@ def test_close_is_called_exactly_once_on_every_kind_of_result(site, starts, body
     if hasattr(result, "close"):
         result.close()
     assert body.closed == 1
+
+
+def test_a_failure_after_a_write_is_the_servers_to_see_in_the_iteration(site):
+    """Not in the call: mod_wsgi takes what is raised there for an answer that hasn't begun."""
+
+    def app(environ, start_response):
+        start_response("200 OK", TEXT)(b"half")
+        raise LookupError("late")
+
+    result = site.guard(app).respond(request(), site.start_response)
+    with pytest.raises(CutShortError) as caught:
+        list(result)
+    assert caught.value.__context__ is None
+    assert caught.value.errno == errno.ECONNRESET
+
+
+def test_nobody_is_told_of_a_cut_who_is_gone(site):
+    def gone(_data):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def app(environ, start_response):
+        start_response("200 OK", TEXT)(b"half")
+
+    result = site.guard(app).respond(request(), lambda status, headers, exc_info=None: gone)
+    assert list(result) == []
+    assert site.lines() == ["[3f9c2a71d0b4] GET /: the client went away while it was answered"]
+
+
+def test_ctrl_c_in_another_thread_is_the_applications_own(site):
+    def app(environ, start_response):
+        raise KeyboardInterrupt
+
+    thread = threading.Thread(target=site.ask, args=(app,))
+    thread.start()
+    thread.join()
+    assert site.status == "500 Internal Server Error"
 
 
 def test_a_client_that_is_gone_is_no_error(site):

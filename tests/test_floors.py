@@ -18,12 +18,16 @@ ROOM = 300  # lines
 # Every module's floor. An import goes down, or stays on its floor and in its package; a circle is refused anywhere.
 HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
+EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath black_box callable_name capture caught connection database_file django_setup error_log
-        error_page exchange failure file_access hooks http_file loader missing_module module_search origin own_server
-        pep3333 post_mortem quiet_thread records refused_host repetition request request_watch rules server_memory
-        settings shadow source_fault spool spool_file static streams watch worker
+        advice beneath black_box callable_name capture caught connection database_file disconnect django_setup
+        error_log error_page exchange failure file_access hooks http_file loader missing_module module_search origin
+        own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch rules
+        server_memory settings shadow source_fault spool spool_file static streams watch worker
+    """,
+    f"{EMBEDDED} 3": """
+        access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
@@ -45,6 +49,7 @@ FLOORS = {
     RUNTIME: 0,
     f"{RUNTIME}.wrapper": 2,
     HOOK: 0,
+    EMBEDDED: 0,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,
@@ -61,6 +66,7 @@ for _where, _names in LEAVES.items():
 WALLS = {
     RUNTIME: (RUNTIME, "user_wsgi_wrapper.inside"),
     "user_wsgi_wrapper.user_wsgi_wrapper": (RUNTIME, "user_wsgi_wrapper.inside"),
+    EMBEDDED: (EMBEDDED, RUNTIME, "user_wsgi_wrapper.inside"),
     HOOK: (HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
     "log_splitter": ("log_splitter", "user_wsgi_wrapper.site", "user_wsgi_wrapper.layout"),
     "user_wsgi_wrapper.layout": ("user_wsgi_wrapper.site", "user_wsgi_wrapper.inside"),
@@ -80,6 +86,7 @@ LATE = {
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {
     HOOK: {"werkzeug", "psutil", "pythonjsonlogger", "sqlalchemy", "jinja2", "idna", "psycopg", "pymysql"},
+    EMBEDDED: {"werkzeug", "psutil"},
     "user_wsgi_wrapper.site": {"idna"},
 }
 DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger"}  # those whose name isn't that of their module
@@ -174,13 +181,18 @@ def test_a_room_has_less_than_three_hundred_lines(name):
     assert lines < ROOM, f"{name} has {lines} lines: it holds more than one noun"
 
 
-@pytest.mark.parametrize("name", ["user_wsgi_wrapper", RUNTIME, HOOK, "log_splitter", "user_wsgi_wrapper.inside"])
+@pytest.mark.parametrize(
+    "name", ["user_wsgi_wrapper", RUNTIME, EMBEDDED, HOOK, "log_splitter", "user_wsgi_wrapper.inside"]
+)
 def test_what_is_run_by_every_import_imports_nothing(name):
     assert graph(SOURCES)[name] == set()
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, [RUNTIME])])
-def test_the_runtime_can_be_read_by_the_oldest_python_it_is_for(name):
+SERVE = [RUNTIME, EMBEDDED, "user_wsgi_wrapper.__main__", f"{HOOK}.arguments", "user_wsgi_wrapper.site"]
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, SERVE)])
+def test_the_runtime_and_serve_can_be_read_by_the_oldest_python_they_are_for(name):
     ast.parse(SOURCES[name], feature_version=(3, 9))
 
 
@@ -224,6 +236,10 @@ def test_what_the_modules_use_is_what_setup_requires():
         (f"{RUNTIME}.wrapper", "from user_wsgi_wrapper.layout import Layout", "a wall"),
         (f"{RUNTIME}.wrapper", "if TYPE_CHECKING:\n    import werkzeug.wrappers", "nor allowed"),
         (f"{RUNTIME}.wrapper", "import idna", "nor allowed"),
+        (f"{RUNTIME}.wrapper", f"from {EMBEDDED} import plan", "imports go down"),
+        (f"{EMBEDDED}.plan", f"from {HOOK}.arguments import parser", "a wall"),
+        (f"{EMBEDDED}.plan", "import sqlalchemy", "nor allowed"),
+        (f"{HOOK}.stack", f"from {EMBEDDED}.plan import Plan", "a wall"),
         (f"{HOOK}.spinup", "import requests", "nor allowed"),
         ("log_splitter.line", "import psutil", "nor allowed"),
         ("log_splitter.splitter", f"from {HOOK} import mounts", "a wall"),

@@ -1,4 +1,4 @@
-"""The command line: `main(argv)` gives the exit status."""
+"""The operator's commands: `run(arguments)` gives the exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from user_wsgi_wrapper.emperor_hook import arguments as grammar
 from user_wsgi_wrapper.emperor_hook import checkup, configuration_files, processes, reaper, settings, sites, spinup
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import tail as logs
@@ -31,9 +30,8 @@ _FAILURES = (
 )  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; errors are one line on standard error."""
-    arguments = grammar.parser().parse_args(argv)
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command that the grammar (see arguments) has parsed; errors are one line on standard error."""
     try:
         return _COMMANDS[arguments.command](arguments)
     except BadValueError as error:
@@ -277,6 +275,3 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "logs": _logs,
     "reap": _reap,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
 from user_wsgi_wrapper import __version__, inside
 from user_wsgi_wrapper.site import LOG_FORMATS
@@ -20,7 +20,8 @@ exit status: 0 done, 1 failed, 2 wrong usage or a value that breaks a rule
 examples:
   user-wsgi-wrapper site add www.example.org --user Alice
   user-wsgi-wrapper up --port 8080
-  user-wsgi-wrapper logs www.example.org -f"""
+  user-wsgi-wrapper logs www.example.org -f
+  user-wsgi-wrapper serve wsgi.py"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,10 +54,14 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_site(commands)
     _add_watching(commands)
+    _add_serving(commands)
     return top
 
 
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+if TYPE_CHECKING:  # TypeAlias came with Python 3.10, and `serve` is for 3.9 too
+    from typing import TypeAlias
+
+    _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _leaf(commands: _Commands, name: str, command: str, text: str) -> _Parser:
@@ -145,6 +150,25 @@ def _add_watching(commands: _Commands) -> None:
     _json(reap)
 
 
+def _add_serving(commands: _Commands) -> None:
+    serve = _leaf(commands, "serve", "serve", "serve one application on your own machine, as an ordinary user")
+    serve.description = (
+        "Serve one WSGI application on 127.0.0.1, with no other server and no rights: the same error log, error page "
+        "and static files as on a hosted site. Saving or touching the file reloads it. Ctrl-C ends it."
+    )
+    serve.add_argument("wsgi_file", metavar="WSGI_FILE", help="the file that defines `application`")
+    serve.add_argument("--port", type=_port, default=8000, metavar="N", help="listen on 127.0.0.1:N (default: 8000)")
+    serve.add_argument(
+        "--static",
+        metavar="DIR",
+        help=f"serve DIR's files under {inside.STATIC_URL} (default: the folder `static` beside WSGI_FILE)",
+    )
+    serve.add_argument("--log", metavar="FILE", help="append the error log to FILE, besides showing it")
+    serve.add_argument(
+        "--processes", type=_processes, default=1, metavar="N", help="serve with N processes (default: 1)"
+    )
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r}: a port from 1 to 65535 is needed")
@@ -154,4 +178,10 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise argparse.ArgumentTypeError(f"{text!r}: a number of lines is needed")
+    return int(text)
+
+
+def _processes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 to 64 is needed")
     return int(text)

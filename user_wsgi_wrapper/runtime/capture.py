@@ -7,14 +7,15 @@ would log it once more, answer nothing, or end the worker.
 
 from __future__ import annotations
 
+import errno
 import sys
+import threading
 from io import IOBase, TextIOBase
 
-from user_wsgi_wrapper.runtime import connection, request
+from user_wsgi_wrapper.runtime import connection, disconnect, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
 from user_wsgi_wrapper.runtime.failure import ResponseError, describe, free_memory
-from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
 from user_wsgi_wrapper.runtime.records import Records
 
@@ -174,10 +175,11 @@ class Capture:
         """The request is over."""
         self._flags[environ.get("uwsgi.core", 0)] = 0
 
-    def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> list[bytes]:
+    def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> Iterable[bytes]:
         """Record an exception once and answer: the error page, or the connection cut if bytes are out.
 
-        Raises CutShortError on servers other than uWSGI to have them cut it, and KeyboardInterrupt there as it is.
+        Servers other than uWSGI cut it for the CutShortError that the answer raises when it is iterated.
+        Raises KeyboardInterrupt there as it is.
         """
         if _is_interrupt(error):
             raise error
@@ -191,6 +193,8 @@ class Capture:
                 # The application has sent something past us, by a call of the server's own.
                 self._log.record(f"the error page could not be sent: {describe(refused)}", environ, "ERROR")
                 exchange.headers = []
+        elif disconnect.when(error, environ) == disconnect.WRITING:
+            return []  # nobody is left to be told
         return self._cut(exchange)
 
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
@@ -204,16 +208,7 @@ class Capture:
             self.pending.flush()  # what the application wrote before it failed stands before the failure
         if not self._page.shows_detail and self._records.is_counted(error, environ):
             return ""
-        what = f"{request.method(environ)} {request.path(environ)}"
-        if isinstance(error, WsgiLoadError):
-            message = f"{what}: the site could not be loaded: {error}"
-            text = self._records.write(error, environ, message, has_trace=False)
-            return f"{text}\nAdvice: {error.advice}" if error.advice else text
-        if _is_disconnect(error):
-            message = f"{what}: the client went away while its request was read"
-            return self._records.write(error, environ, message, level="INFO", has_trace=False)
-        reason = str(error) if isinstance(error, ResponseError) else f"the application failed in {where}"
-        return self._records.write(error, environ, f"{what}: {reason}")
+        return self._records.tell(error, environ, where)
 
     def _preparing(self, prepare: Callable[[int], None], app: Callable[..., Any]) -> Callable[..., Any]:
         threads = getattr(connection.UWSGI, "cores", 1)
@@ -254,11 +249,17 @@ class Capture:
             raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
         return Body(self, result, environ, exchange)
 
-    def _cut(self, exchange: Exchange) -> list[bytes]:
+    def _cut(self, exchange: Exchange) -> Iterable[bytes]:
         if connection.UWSGI is None:
-            raise CutShortError("the response is cut short: the application failed")
+            return _cut_short()
         connection.cut(exchange.has_length())
         return []
+
+
+def _cut_short() -> Iterator[bytes]:
+    # Not raised in the application's call: there mod_wsgi would add a page of its own to what is out.
+    yield from ()
+    raise CutShortError(errno.ECONNRESET, "the response is cut short: the application failed")
 
 
 def _not_started() -> ResponseError:
@@ -271,17 +272,11 @@ def _is_upgrade(environ: dict[str, Any]) -> bool:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    # Ctrl-C on a server that runs in a terminal; under uWSGI it can only be the tenant's own.
-    return isinstance(error, KeyboardInterrupt) and connection.UWSGI is None
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    """Whether uWSGI could not read the request's body; frameworks keep the text in classes of their own."""
+    # Ctrl-C on a server that runs in a terminal; under uWSGI, and in other threads, it can only be the tenant's own.
     return (
-        isinstance(error, OSError)
-        and connection.UWSGI is not None
-        and str(error.args[0] if error.args else "").startswith(("error during read", "timeout during read"))
-        and str(error.args[0]).endswith("on wsgi.input")
+        isinstance(error, KeyboardInterrupt)
+        and connection.UWSGI is None
+        and threading.current_thread() is threading.main_thread()
     )
 
 

@@ -61,6 +61,7 @@ class Exchange:
         if self.writer is None or connection.UWSGI is not None:
             self.writer = self.server(status, headers) or _refuse_write
         else:
+            _forget_headers(self.server)
             self.writer = self.server(status, headers, exc_info) or _refuse_write
         self.headers = headers
 
@@ -85,6 +86,15 @@ class Exchange:
     def has_length(self) -> bool:
         """Whether the headers that are out announce the body's length."""
         return any(str(name).lower() == "content-length" for name, _value in self.headers)
+
+
+def _forget_headers(start_response: Callable[..., Any]) -> None:
+    """Have gunicorn replace the headers that it was given first, as PEP 3333 says: it keeps them and adds the new."""
+    response = getattr(start_response, "__self__", None)
+    if type(response).__module__.startswith("gunicorn."):
+        kept = getattr(response, "headers", None)
+        if isinstance(kept, list):
+            kept.clear()
 
 
 def _refuse_write(_data: bytes) -> None:

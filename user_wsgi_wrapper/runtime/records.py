@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from user_wsgi_wrapper.runtime import disconnect, request
 from user_wsgi_wrapper.runtime.advice import advise
-from user_wsgi_wrapper.runtime.failure import describe, format_exception
+from user_wsgi_wrapper.runtime.failure import ResponseError, describe, format_exception
+from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.repetition import Repetitions
 
 TYPE_CHECKING = False
@@ -43,6 +45,23 @@ class Records:
         size = self._log.record(message, environ, level, trace, advice)
         self._repetitions.told(error, environ, describe(error), size)
         return "\n".join(filter(None, (message, trace, advice and f"Advice: {advice}")))
+
+    def tell(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
+        """Write the record of a request's failure, in the application's `where`; returns its text.
+
+        That of a site that isn't loaded ends with the load's advice, which stands in the log once.
+        """
+        what = f"{request.method(environ)} {request.path(environ)}"
+        if isinstance(error, WsgiLoadError):
+            message = f"{what}: the site could not be loaded: {error}"
+            text = self.write(error, environ, message, has_trace=False)
+            return f"{text}\nAdvice: {error.advice}" if error.advice else text
+        left = disconnect.when(error, environ)
+        if left:
+            message = f"{what}: the client went away {left}"
+            return self.write(error, environ, message, level="INFO", has_trace=False)
+        reason = str(error) if isinstance(error, ResponseError) else f"the application failed in {where}"
+        return self.write(error, environ, f"{what}: {reason}")
 
     def write_or_count(self, error: BaseException, environ: dict[str, Any] | None, message: str) -> None:
         """Write the record, or count it if it repeats."""

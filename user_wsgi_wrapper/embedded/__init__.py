@@ -1,0 +1,1 @@
+"""The embedded default: the runtime over one wsgi.py, on werkzeug's server, for anybody and anywhere."""
