@@ -1,0 +1,8 @@
+"""An application that is a generator."""
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"one"
+    yield b"two"
+    yield b"three"
