@@ -1,8 +1,10 @@
 """User instructions a request, counted by valgrind in the serving process after it has warmed up.
 
-A count is the same on any machine with the same binaries, and two counts in one process differ by less than 0.01 %.
-Between processes the heap lies differently (an environment variable more is enough), which moves the memory
-allocator's part by up to 2 %: so every count is taken in several processes whose environments differ in size.
+A count is the same on any machine with the same binaries. Two things move it by some hundred instructions, so it is
+the mean of thousands of requests, taken in several processes that hold more and more objects of all sizes:
+- uWSGI interns the names of its own variables anew for each request, and every few hundred requests CPython's table
+  of interned strings, whose size depends on all that was ever imported, is built anew for that;
+- the memory allocator's pools are filled differently.
 """
 
 from __future__ import annotations
@@ -16,12 +18,19 @@ from typing import Any
 
 from bench.worker import PATIENCE, Worker, request
 
-REQUESTS = 300
+REQUESTS = 3000
+WARM_UP = 100
+HEAPS = (0, 9, 20)  # see apps/heap.py
 _TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
 def a_request(
-    app: Path, wrapped: bool, data: bytes | None = None, requests: int = REQUESTS, keep: Path | None = None, **more: Any
+    app: Path,
+    wrapped: bool,
+    data: bytes | None = None,
+    requests: int = REQUESTS,
+    keep: Path | None = None,
+    **more: Any,
 ) -> float:
     """Instructions of one request, the mean of so many. `keep` takes valgrind's own file. Raises SystemExit."""
     data = request() if data is None else data
@@ -29,7 +38,7 @@ def a_request(
         command = ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={folder}/%p"]
         with Worker(app, wrapped, under=command, **more) as worker:
             worker.wait()
-            answer = worker.ask(data, requests)
+            answer = worker.ask(data, WARM_UP)
             worker.check(answer)
             _dump(worker.pid, Path(folder), 1)
             worker.ask(data, requests)
@@ -39,17 +48,14 @@ def a_request(
     return int(_TOTAL.findall(text)[0]) / requests
 
 
-def spread(app: Path, wrapped: bool, processes: int = 5, environ: dict[str, str] | None = None, **more: Any) -> list[float]:
-    """The same count in several processes, each with a larger environment than the one before."""
-    return [
-        a_request(app, wrapped, environ={**(environ or {}), "PADDING": "x" * (1 + 24 * number)}, **more)
-        for number in range(processes)
-    ]
+def spread(app: Path, wrapped: bool, environ: dict[str, str] | None = None, **more: Any) -> list[float]:
+    """The same count in several processes, one for each number of HEAPS."""
+    return [a_request(app, wrapped, environ={**(environ or {}), "HEAP": str(heap)}, **more) for heap in HEAPS]
 
 
 def _dump(pid: int, folder: Path, number: int) -> str:
     """What was counted since the dump before, as callgrind writes it."""
-    subprocess.run(["callgrind_control", "--dump=bench", str(pid)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["callgrind_control", "--dump=bench", str(pid)], check=True, capture_output=True)
     path = folder / f"{pid}.{number}"
     deadline = time.monotonic() + PATIENCE
     while not (path.exists() and _TOTAL.search(path.read_text())):

@@ -20,7 +20,7 @@ HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
-        beneath capture connection error_log error_page exchange failure http_file loader pep3333 request
+        beneath capture connection core error_log error_page exchange failure http_file loader pep3333 request
         static streams
     """,
     f"{HOOK} 1": """

@@ -1,5 +1,6 @@
 """Flask's first example."""
 
+import heap  # noqa: F401
 from flask import Flask
 
 application = Flask(__name__)

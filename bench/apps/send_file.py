@@ -2,6 +2,8 @@
 
 import os
 
+import heap  # noqa: F401
+
 PATH = os.environ["BENCH_FILE"]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.error_page import ErrorPage
     from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
-_CALL = "its call"
+IN_CALL = "its call"
 _BODY = "its response's iteration"
 _CLOSE = "its response's close()"
 
@@ -44,14 +44,14 @@ def current_environ() -> dict[str, Any] | None:
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals is _GLOBALS and frame.f_code.co_name in _GUARDS:
+        if frame.f_code.co_name in _GUARDS and frame.f_code.co_filename in GUARDED_FILES:
             environ: dict[str, Any] | None = frame.f_locals.get("environ")
             return environ
         frame = frame.f_back
     return None
 
 
-_GLOBALS = globals()
+GUARDED_FILES = {current_environ.__code__.co_filename}
 _GUARDS = frozenset(("respond", "__iter__", "close"))
 
 
@@ -128,9 +128,9 @@ class Capture:
         page: ErrorPage,
         prepare: Callable[[], None] | None = None,
     ) -> None:
-        self._app = app
+        self.app = self._app = app
         self._log = log
-        self._errors = errors
+        self.errors = errors
         self._page = page
         self.pending = pending
         if prepare is not None:
@@ -138,7 +138,7 @@ class Capture:
 
     def respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request (PEP 3333's application side). Raises nothing under uWSGI."""
-        environ["wsgi.errors"] = self._errors
+        environ["wsgi.errors"] = self.errors
         exchange = Exchange(start_response)
         try:
             result = self._app(environ, exchange.start)
@@ -148,9 +148,9 @@ class Capture:
                     if type(chunk) is not bytes:
                         check_chunk(chunk, "the response holds")
             else:
-                result = self._guard(result, environ, exchange)
+                result = self.guard(result, environ, exchange)
         except BaseException as error:
-            result = self.fail(error, environ, exchange, _CALL)
+            result = self.fail(error, environ, exchange, IN_CALL)
         if self.pending.parts:
             self.pending.flush()
         return result  # type: ignore[no-any-return]
@@ -205,7 +205,7 @@ class Capture:
 
         return first
 
-    def _guard(self, result: Any, environ: dict[str, Any], exchange: Exchange) -> Any:
+    def guard(self, result: Any, environ: dict[str, Any], exchange: Exchange) -> Any:
         """What the server may have of a result that is no plain list or tuple. Raises ResponseError.
 
         Files go through untouched: servers know by their identity that they may use sendfile(2).

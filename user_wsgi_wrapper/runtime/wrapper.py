@@ -13,6 +13,7 @@ import threading
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.runtime import connection
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ
+from user_wsgi_wrapper.runtime.core import serving
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.failure import format_exception
@@ -98,7 +99,8 @@ def build_application(settings: Settings) -> Callable[..., Any]:
         log.take_stderr()
         _unblock_faults()
 
-    return Capture(app, log, errors, pending, page, prepare).respond
+    capture = Capture(app, log, errors, pending, page, prepare)
+    return capture.respond if connection.UWSGI is None else serving(capture, prepare)
 
 
 def _unblock_faults() -> None:
@@ -183,19 +185,26 @@ def _with_static(app: Callable[..., Any], settings: Settings) -> Callable[..., A
     """The application behind the site's static files.
 
     uWSGI serves those itself, but a worker of it that finds a mapping's folder missing at its first request never
-    looks for that folder again (its check-static does): so what it left under a mapping's URL is looked for here.
+    looks for that folder again (its check-static does): so that folder's URL is looked for here. For folders that are
+    there no request pays.
     """
-    options = getattr(connection.UWSGI, "opt", {})
-    served = "check-static" in options or b"check-static" in options
-    check_static = None if served else settings.check_static
-    if not settings.static and check_static is None:
+    check_static = None if _has_option("check-static") else settings.check_static
+    mappings = settings.static
+    if _has_option("static-map"):
+        mappings = tuple(pair for pair in mappings if not os.path.exists(pair[1]))
+    if not mappings and check_static is None:
         return app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
-    serve = StaticFiles(settings.static, check_static).serve
+    serve = StaticFiles(mappings, check_static).serve
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         found = serve(environ, start_response)
         return app(environ, start_response) if found is None else found
 
     return application
+
+
+def _has_option(name: str) -> bool:
+    options = getattr(connection.UWSGI, "opt", {})
+    return name in options or name.encode() in options
