@@ -21,7 +21,7 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath black_box callable_name capture caught connection database_file disconnect django_setup
+        advice beneath black_box callable_name capture caught connection core database_file disconnect django_setup
         error_log error_page exchange failure file_access hooks http_file loader missing_module module_search origin
         own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch rules
         server_memory settings shadow source_fault spool spool_file static streams watch worker

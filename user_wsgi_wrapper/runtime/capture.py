@@ -21,7 +21,7 @@ from user_wsgi_wrapper.runtime.records import Records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableSequence
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.error_page import ErrorPage
     from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
-_CALL = "its call"
+IN_CALL = "its call"
 _BODY = "its response's iteration"
 _CLOSE = "its response's close()"
 
@@ -50,14 +50,14 @@ def current_environ() -> dict[str, Any] | None:
 def request_of(frame: FrameType | None) -> dict[str, Any] | None:
     """The environ of the request that a frame, of this thread or of another, works for; None for none."""
     while frame is not None:
-        if frame.f_globals is _GLOBALS and frame.f_code.co_name in _GUARDS:
+        if frame.f_code.co_name in _GUARDS and frame.f_code.co_filename in GUARDED_FILES:
             environ: dict[str, Any] | None = frame.f_locals.get("environ")
             return environ
         frame = frame.f_back
     return None
 
 
-_GLOBALS = globals()
+GUARDED_FILES = {current_environ.__code__.co_filename}
 _GUARDS = frozenset(("respond", "__iter__", "close"))
 
 
@@ -117,14 +117,15 @@ class Body:
                 raise
         if self._capture.pending.parts:
             self._capture.pending.flush()
-        self._capture.leave(environ)
+        if self._capture.leave is not None:
+            self._capture.leave(environ)
 
 
 class Capture:
     """A WSGI application, `respond`, that calls `app` and answers in its place when it fails.
 
-    `flags` has a byte for each of the server's cores, which is 1 while the core is at a request. `prepare` is called
-    once in each of the server's threads, with its core's number, before that thread's first request.
+    `prepare` is called once in each of the server's threads, with its core's number, before that thread's first
+    request; `leave` with the environ of each request whose response was iterated, at the end.
     """
 
     def __init__(
@@ -136,23 +137,21 @@ class Capture:
         page: ErrorPage,
         prepare: Callable[[int], None] | None = None,
         records: Records | None = None,
-        flags: MutableSequence[int] | None = None,
+        leave: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
-        self._app = app
+        self.app = self._app = app
         self._log = log
-        self._errors = errors
+        self.errors = errors
         self._page = page
         self._records = records or Records(log)
-        self._flags = bytearray(256) if flags is None else flags
+        self.leave = leave
         self.pending = pending
         if prepare is not None:
             self._app = self._preparing(prepare, app)
 
     def respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request (PEP 3333's application side). Raises nothing under uWSGI."""
-        core = environ.get("uwsgi.core", 0)
-        self._flags[core] = 1
-        environ["wsgi.errors"] = self._errors
+        environ["wsgi.errors"] = self.errors
         exchange = Exchange(start_response)
         try:
             result = self._app(environ, exchange.start)
@@ -162,18 +161,12 @@ class Capture:
                     if type(chunk) is not bytes:
                         check_chunk(chunk, "the response holds")
             else:
-                result = self._guard(result, environ, exchange)
+                result = self.guard(result, environ, exchange)
         except BaseException as error:
-            result = self.fail(error, environ, exchange, _CALL)
+            result = self.fail(error, environ, exchange, IN_CALL)
         if self.pending.parts:
             self.pending.flush()
-        if type(result) is not Body:
-            self._flags[core] = 0  # the tenant's code is done with it, what follows is the server's
         return result  # type: ignore[no-any-return]
-
-    def leave(self, environ: dict[str, Any]) -> None:
-        """The request is over."""
-        self._flags[environ.get("uwsgi.core", 0)] = 0
 
     def fail(self, error: BaseException, environ: dict[str, Any], exchange: Exchange, where: str) -> Iterable[bytes]:
         """Record an exception once and answer: the error page, or the connection cut if bytes are out.
@@ -225,7 +218,7 @@ class Capture:
 
         return first
 
-    def _guard(self, result: Any, environ: dict[str, Any], exchange: Exchange) -> Any:
+    def guard(self, result: Any, environ: dict[str, Any], exchange: Exchange) -> Any:
         """What the server may have of a result that is no plain list or tuple. Raises ResponseError.
 
         Files go through untouched: servers know by their identity that they may use sendfile(2).

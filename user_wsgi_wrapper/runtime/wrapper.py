@@ -11,6 +11,7 @@ from user_wsgi_wrapper.runtime import connection, hooks
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.caught import Caught
+from user_wsgi_wrapper.runtime.core import serving
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.exchange import Exchange
@@ -68,7 +69,8 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
         spool.take_stderr()
         worker.take_core(core)
 
-    return Capture(app, log, errors, pending, page, prepare, records, worker.flags).respond
+    capture = Capture(app, log, errors, pending, page, prepare, records, worker.leave)
+    return capture.respond if connection.UWSGI is None else serving(capture, prepare, worker.flags)
 
 
 def _end(pending: Pending, records: Records, spool: Spool) -> None:
@@ -139,16 +141,18 @@ def _static(settings: Settings) -> Callable[[Callable[..., Any]], Callable[..., 
     """Puts an application behind the site's static files.
 
     uWSGI serves those itself, but a worker of it that finds a mapping's folder missing at its first request never
-    looks for that folder again (its check-static does): so what it left under a mapping's URL is looked for here.
+    looks for that folder again (its check-static does): so that folder's URL is looked for here. For folders that are
+    there no request pays.
     """
     check_static = None if connection.option("check-static") is not None else settings.check_static
-    if not settings.static and check_static is None:
+    mappings = settings.static
+    if connection.option("static-map") is not None:
+        mappings = tuple(pair for pair in mappings if not os.path.exists(pair[1]))
+    if not mappings and check_static is None:
         return lambda app: app
     from user_wsgi_wrapper.runtime.static import StaticFiles
 
-    serve = StaticFiles(
-        settings.static, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles
-    ).serve
+    serve = StaticFiles(mappings, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles).serve
 
     def put_behind(app: Callable[..., Any]) -> Callable[..., Any]:
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

@@ -1,0 +1,5 @@
+"""Objects of every size, as many as HEAP says: the allocator's pools are then filled otherwise in each process."""
+
+import os
+
+OBJECTS = [bytes(size) for size in range(8, 500, 16) for _ in range(int(os.environ.get("HEAP", "0")))]

@@ -1,0 +1,150 @@
+"""uWSGI's shortest way through the guard, for what nearly every request is: a head seen before and a list of bytes.
+
+A core of uWSGI (a thread, or a slot of its asynchronous modes) serves one request at a time. So what the guard has to
+know of a request lies in a variable that its core keeps, and no object is made for it. Everything else (a head never
+seen, a second start_response, write(), any other result, a failure) goes the way of every other server, through
+`Exchange` and `Capture`. Each line of `start` and of `respond` is counted: bench/wrapper_overhead.py.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from user_wsgi_wrapper.runtime import connection
+from user_wsgi_wrapper.runtime.capture import GUARDED_FILES, IN_CALL, Body, Capture
+from user_wsgi_wrapper.runtime.exchange import Exchange
+from user_wsgi_wrapper.runtime.pep3333 import KNOWN_STATUSES, check_headers, check_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from user_wsgi_wrapper.runtime.streams import ErrorStream
+
+    Application = Callable[..., Any]
+
+
+def serving(capture: Capture, prepare: Callable[[int], None], flags: Any) -> Application:
+    """The application to give to uWSGI and to nobody else: `capture.respond`, shorter where it can be.
+
+    `prepare` is called once in each core's thread, with its number, before that thread's first request. `flags` has a
+    byte for each core, which is 1 while the application is at a request there.
+    """
+    # With this option uWSGI takes bytes for what PEP 3333 says they are: an iterable of numbers.
+    if connection.option("wsgi-strict") is not None:
+        return capture.respond
+    cores = [_core(capture, prepare, flags, number) for number in range(connection.UWSGI.cores)]
+    if len(cores) == 1:
+        return cores[0]
+
+    def respond(environ: dict[str, Any], start_response: Application) -> Any:
+        return cores[environ["uwsgi.core"]](environ, start_response)
+
+    return respond
+
+
+def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: int) -> Application:
+    app: Application = capture.app
+    parts, join = capture.pending.parts, b"".join
+    heads: dict[str, list[tuple[str, str]]] = {}  # the headers that came with a status last, all sound
+    server: Any = None  # uWSGI's start_response and its write(), the same objects for all requests
+    writer: Any = None
+    told: Any = None  # in this request: nothing yet, then the headers, or an Exchange where more has to be known
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+        nonlocal told
+        try:
+            if told is None and heads[status] == headers:
+                told = headers
+                server(status, headers)
+                return write
+        except (KeyError, TypeError):
+            if told is not None:
+                raise  # it is the server's
+        return begin(status, headers, exc_info)
+
+    def begin(status: str, headers: list[tuple[str, str]], exc_info: Any) -> Any:
+        nonlocal told, writer
+        if told is not None:
+            return exchange().start(status, headers, exc_info)
+        passed = check_status(status)
+        check_headers(headers)
+        if passed.startswith(("400 ", "500 ")) and Exchange.answered is not None:
+            Exchange.answered(passed, exc_info)
+        told = headers
+        writer = server(passed, headers)
+        if status in KNOWN_STATUSES:
+            heads[status] = headers.copy()
+        return write
+
+    def write(data: bytes, /) -> None:
+        exchange()(data)
+
+    def exchange() -> Exchange:
+        nonlocal told
+        if type(told) is not Exchange:
+            made = Exchange(server)
+            if told is not None:
+                made.headers, made.writer = told, writer
+            told = made
+        return told  # type: ignore[no-any-return]
+
+    def respond(environ: dict[str, Any], start_response: Application) -> Any:
+        nonlocal told
+        told = None
+        flags[number] = 1
+        try:
+            result = app(environ, start)
+            if type(result) is list and told is not None and not parts:
+                try:
+                    # uWSGI sends bytes without iterating; a single chunk is not copied
+                    result = join(result)
+                    flags[number] = 0
+                    return result
+                except Exception:  # noqa: S110  what is wrong with it is found and said below
+                    pass
+        except BaseException as error:
+            return failed(error, environ)
+        return otherwise(result, environ)
+
+    def otherwise(result: Any, environ: dict[str, Any]) -> Any:
+        try:
+            result = capture.guard(result, environ, exchange())
+        except BaseException as error:
+            return failed(error, environ)
+        if parts:
+            capture.pending.flush()
+        if type(result) is not Body:
+            flags[number] = 0  # what follows is the server's
+        return result
+
+    def failed(error: BaseException, environ: dict[str, Any]) -> Any:
+        result = capture.fail(error, environ, exchange(), IN_CALL)
+        if parts:
+            capture.pending.flush()
+        flags[number] = 0
+        return result
+
+    def opening(environ: dict[str, Any], start: Application) -> Any:
+        """The application's place before the first request: what is known only then is asked for only then."""
+        nonlocal app, server
+        server = sys._getframe(1).f_locals["start_response"]
+        _adopt(environ["wsgi.errors"], capture.errors)
+        prepare(number)
+        app = capture.app
+        return app(environ, start)
+
+    app = opening
+    return respond
+
+
+def _adopt(stream: Any, errors: ErrorStream) -> None:
+    """Have uWSGI's wsgi.errors, one file for all requests, lead to the log: so no request pays for replacing it."""
+    if stream.buffer is not errors.buffer:
+        stream.__init__(errors.buffer, errors.encoding, errors.errors, line_buffering=True)
+        for name in ("write", "writelines", "flush", "close"):
+            setattr(stream, name, getattr(errors, name))
+
+
+GUARDED_FILES.add(serving.__code__.co_filename)
