@@ -95,6 +95,8 @@ class Serving:
             status = self.process.wait(15)
             assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
         finally:
+            self.process.kill()
+            self.process.wait()
             for one in family:
                 with contextlib.suppress(psutil.Error):
                     one.kill()
