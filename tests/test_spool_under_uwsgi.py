@@ -145,6 +145,7 @@ def test_descriptors_that_the_tenant_closed_and_reused_are_never_touched(threads
         server.get("/raises", request_id=REQUEST_ID)
         assert server.records(ID)[-1] == "LookupError: still recorded"
         if what == "/but_2":
+            server.get("/child")
             until_written(server, "by a child")
         assert server.get("/check").body == b"{b'before after'}"
         server.reload()

@@ -46,6 +46,7 @@ class Spool:
         self._has_stderr = False
         self._files: list[SpoolFile] = []
         self._busy = allocate_lock()
+        os.register_at_fork(after_in_child=self._disown)
 
     def take_stderr(self) -> bool:
         """Point descriptor 2 at the spool, or at the log itself if there is none; True if the spool is a new one.
@@ -76,11 +77,10 @@ class Spool:
 
         A second call does nothing, unless the process was forked meanwhile.
         """
-        pid = os.getpid()
-        if self._pid == pid:
+        if self._pid:
             return self.fd >= 0
         self._forget()
-        self._pid = pid
+        pid = self._pid = os.getpid()
         try:
             _make_private(self._path)
             self._adopt(pid)
@@ -102,7 +102,7 @@ class Spool:
 
         An unfinished one is taken for whole if nobody has gone on with it for a second. Never waits, never raises.
         """
-        if self._pid != os.getpid() or not self._busy.acquire(False):
+        if not self._pid or not self._busy.acquire(False):
             return False
         found = False
         try:
@@ -129,7 +129,7 @@ class Spool:
 
     def end(self) -> None:
         """Write what is left; the spool goes, unless a child still has it. Descriptor 2 must lead elsewhere."""
-        if self._pid != os.getpid() or self.fd < 0:
+        if not self._pid or self.fd < 0:
             return
         close_own(self.fd, self._identity)
         self.fd = -1
@@ -180,6 +180,9 @@ class Spool:
                     self._files.append(SpoolFile(adopted, adopted=True))
                 except OSError:
                     continue  # another process was faster
+
+    def _disown(self) -> None:
+        self._pid = 0  # what is open is the parent's to read
 
     def _forget(self) -> None:
         close_own(self.fd, self._identity)
