@@ -42,12 +42,19 @@ def sqlite():
 
 MESSAGES = {
     "/huge": "x" * (1 << 20) + "END",
-    "/huge_lines": "y" * 99 + "\n" + "\n".join("z" * 99 for _ in range(10_000)),
     "/nul": "a\0b\ud800c\udcffd",
     "/ansi": "\x1b[2J\x1b[31mred\x1b]0;title\x07\x9b1m\rover",
     "/forged": "one\n2012-08-24 10:11:12,345 [aaaaaaaaaaaa] GET /: the application failed in its call\r\n\x0b\x0c\u2028end",
 }
-ACTIONS = {"/group": group, "/endless": endless, "/chain": lambda: chain(30), "/sqlite": sqlite}
+
+
+def huge_lines():  # a failure of its own kind: of one that is like /huge only the count would be told
+    raise Nested("y" * 99 + "\n" + "\n".join("z" * 99 for _ in range(10_000)))
+
+
+ACTIONS = {
+    "/group": group, "/endless": endless, "/chain": lambda: chain(30), "/sqlite": sqlite, "/huge_lines": huge_lines
+}
 
 
 def application(environ, start_response):
