@@ -115,7 +115,8 @@ def test_every_kind_of_output_reaches_its_log(uwsgi):
         assert "to stdout\n" in server.server_log.read_text()
     with BareUwsgi(APPS / "child_process", uwsgi=uwsgi) as server:
         assert ask(server).status == 200
-        assert server.log() == "from a child\nfrom C\n"
+        wait_for(lambda: "from C" in server.log(), "what C code wrote")
+        assert server.records("-") == ["child or C code: from a child", "child or C code: from C"]
 
 
 def test_a_file_goes_through_whole(uwsgi):
@@ -128,8 +129,12 @@ def test_a_file_goes_through_whole(uwsgi):
 def test_a_segfault_leaves_the_python_stack_and_a_new_worker_serves(uwsgi, threads):
     with BareUwsgi(APPS / "segfaults", threads, uwsgi=uwsgi) as server:
         assert ask(server).status is None
-        wait_for(lambda: "in crash" in server.log(), "the stack")
-        assert re.search(r'Fatal Python error: Segmentation fault\n(.*\n)*.*wsgi\.py", line 5 in crash', server.log())
+        wait_for(lambda: "Fatal Python error: Segmentation fault\n" in server.log(), "the record")
+        # uWSGI's way with thread states can make CPython 3.14's faulthandler give up on Python's stack, not on C's
+        if "<freed thread state>" in server.log():
+            assert "Current thread's C stack trace" in server.log()
+        else:
+            assert re.search(r'wsgi\.py", line 5 in crash', server.log())
         wait_for(lambda: server.server_log.read_text().count("ready in") > 1, "a new worker")
 
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.bare_uwsgi import APPS, STAMP, BareUwsgi, wait_for
+from tests import pythons
+from tests.bare_uwsgi import APPS, DEBIAN, STAMP, BareUwsgi, wait_for
 
 REQUEST_ID = "3f9c2a71d0b4e5f60718293a4b5c6d7e"
 ID = REQUEST_ID[:12]
@@ -123,9 +124,11 @@ def test_the_request_is_never_taken_for_another_worker_s_or_core_s(more, threads
 
 @THREADS
 @pytest.mark.parametrize("path", ["/sleep", "/hold"])
-def test_harakiri_leaves_the_python_stack_of_the_request(path, threads):
+@pytest.mark.parametrize("version", ["Debian's", "newest"])
+def test_harakiri_leaves_the_python_stack_of_the_request(version, path, threads):
     """Also if C code holds the interpreter's lock, in which no Python can run."""
-    with BareUwsgi(APPS / "dies", threads, more=["harakiri=2"]) as server:
+    uwsgi = pythons.newest_uwsgi() if version == "newest" else DEBIAN
+    with BareUwsgi(APPS / "dies", threads, more=["harakiri=2"], uwsgi=uwsgi) as server:
         assert ask(server, path).status is None
         lines = told(server)
         assert re.fullmatch(
