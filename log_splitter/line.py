@@ -42,9 +42,14 @@ def parse_pipe(line: bytes) -> tuple[bytes | None, bytes]:
 def parse_vhost(line: bytes) -> tuple[bytes | None, bytes]:
     """`key text` or `key:port text`: Apache's %v, or Debian's vhost_combined, stands first."""
     word, space, text = line.partition(b" ")
-    host, colon, port = word.partition(b":")
-    name = canonical(host) if space and (not colon or (port.isdigit() and len(port) <= 5)) else None
+    name = canonical_host(word) if space else None
     return (name, text) if name is not None else (None, line)
+
+
+def canonical_host(word: bytes) -> bytes | None:
+    """`key` or `key:port`: the canonical key, or None."""
+    host, colon, port = word.partition(b":")
+    return canonical(host) if not colon or (port.isdigit() and len(port) <= 5) else None
 
 
 def parse_json(line: bytes, field: str) -> tuple[bytes | None, bytes]:

@@ -1,0 +1,127 @@
+"""The command line: put the parts together, run, report."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+from log_splitter import arguments
+from log_splitter.batch import make_batch
+from log_splitter.counters import Counters
+from log_splitter.known import Known
+from log_splitter.placement import Placement, parse_catch_all, parse_name
+from log_splitter.service import Pace, Service
+from log_splitter.sources import Datagrams, Source, StandardInput
+from log_splitter.splitter import Splitter
+from log_splitter.writer import Writer
+from user_wsgi_wrapper.site import BadValueError
+
+_MOST_OPEN = 16_384
+_SPARE = 64  # descriptors for all else
+_QUIET = 60.0  # seconds until the same is said again
+_MOST_SAID = 1_000  # different things remembered
+
+
+class Voice:
+    """Says things on standard error, none of them twice a minute."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        """One line. What differs in numbers alone is the same."""
+        subject = text.rpartition(": ")[0] or text
+        now = time.monotonic()
+        if now - self._said.get(subject, float("-inf")) < _QUIET:
+            return
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said[subject] = now
+        self.write(f"log-splitter: {text}")
+
+    def write(self, text: str) -> None:
+        """One line, whatever was said before. Nobody who listens is no reason to stop."""
+        try:
+            os.write(2, text.encode(errors="replace") + b"\n")
+        except OSError:
+            pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; the exit status: 0 done, 1 failed, 2 usage."""
+    options = arguments.parser().parse_args(argv)
+    voice = Voice()
+    try:
+        return _run(options, voice)
+    except BadValueError as error:
+        voice.write(f"log-splitter: {error}")
+        return 2
+    except OSError as error:
+        voice.write(f"log-splitter: {error}")
+        return 1
+
+
+def _run(options: argparse.Namespace, voice: Voice) -> int:
+    counters = Counters()
+    batch = make_batch(options.format, options.field, counters)
+    known = Known(options.known) if options.known else None
+    splitter = Splitter(
+        options.directory, _placement(options), batch, counters, voice.say, _allow_open(options.max_open)
+    )
+    splitter.known = known.keys if known else None
+    source = _source(options, counters)
+
+    def report() -> None:
+        splitter.fill_in()
+        voice.write(counters.as_json() if options.json else f"log-splitter: {counters.as_text()}")
+
+    # nothing here makes cycles, and looking for them would cost a tenth of the time
+    gc.freeze()
+    gc.disable()
+    try:
+        writer = Writer(splitter, counters, voice.say, options.stall)
+        pace = Pace(options.flush_interval, options.memory << 20)
+        Service(source, batch, splitter, writer, counters, pace, known, voice.say, report).run()
+    finally:
+        source.close()
+        report()
+    return 0
+
+
+def _placement(options: argparse.Namespace) -> Placement:
+    name = parse_name(options.name)
+    return Placement(
+        name=name,
+        catch_all=parse_catch_all(options.catch_all, name),
+        make_folders=options.folders == "make",
+        mode=options.mode,
+        folder_mode=options.folder_mode,
+        owner=options.owner or (None, None),
+        as_folder=options.owner is None,
+    )
+
+
+def _source(options: argparse.Namespace, counters: Counters) -> Source:
+    if options.listen:
+        return Datagrams(options.listen, counters, options.socket_mode, options.socket_owner)
+    return StandardInput()
+
+
+def _allow_open(wanted: int | None) -> int:
+    """How many logs may be open: as many as are wanted, if the system lets us have them. Raises BadValueError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(1, hard - _SPARE) if hard != resource.RLIM_INFINITY else _MOST_OPEN
+    if wanted is not None and wanted > most:
+        raise BadValueError(f"max-open {wanted}: the limit of open files (ulimit -Hn) is {hard}, {most} can be had")
+    number = wanted or min(most, _MOST_OPEN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(number + _SPARE, most + _SPARE), hard))
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

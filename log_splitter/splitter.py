@@ -1,0 +1,273 @@
+"""Every key's own log, written through a bounded number of open files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from log_splitter.batch import Batch
+from log_splitter.counters import MISSING, REFUSED, STALLED, UNLINKED, Counters, cause_of
+from log_splitter.log_file import LogFile, is_still, open_log
+from log_splitter.placement import Placement
+
+LOOK_AGAIN = 1.0  # seconds between two looks at whether a log was rotated
+_MAX_RAW = 300  # bytes of a spelling that is worth remembering
+_MAX_TARGETS = 65_536  # spellings remembered
+_MAX_HELD = 256 << 10  # bytes kept for one log whose write doesn't return
+_MAX_HELD_IN_ALL = 16 << 20
+
+
+class Target:
+    """A log that lines may go to. `stuck` while a thread waits for its file system, which alone touches `log` then."""
+
+    __slots__ = ("held", "held_size", "is_unknown", "key", "log", "parts", "stuck")
+
+    def __init__(self, key: bytes, parts: tuple[bytes, ...], is_unknown: bool = False) -> None:
+        self.key = key
+        self.parts = parts
+        self.is_unknown = is_unknown
+        self.log: LogFile | None = None
+        self.stuck = False
+        self.held: list[bytes] = []
+        self.held_size = 0
+
+    def __str__(self) -> str:
+        return "the catch-all" if self.is_unknown else self.key.decode()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one write: the bytes of whole lines that are there now, and what kept the rest from it."""
+
+    kept: int
+    error: OSError | None = None
+    opened: bool = False
+    reopened: bool = False
+    unlinked: int = 0  # lines of earlier writes that are gone with a deleted file
+
+
+class Splitter:
+    """Deals lines out to logs below a folder.
+
+    `deliver` is the one part that waits for the file system; all others are fast and must be called by one thread at a
+    time. `say` takes a one-line message. `on_lines`, if given, is told each key's lines that were written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        placement: Placement,
+        batch: Batch,
+        counters: Counters,
+        say: Callable[[str], None],
+        max_open: int = 1024,
+    ) -> None:
+        self.root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.known: frozenset[bytes] | None = None
+        self.on_lines: Callable[[bytes, list[bytes]], None] | None = None
+        self._placement = placement
+        self._batch = batch
+        self._counters = counters
+        self._say = say
+        self._max_open = max_open
+        self.catch_all = Target(b"", placement.catch_all_parts, is_unknown=True)
+        self._targets: dict[bytes, Target] = {}  # by spelling
+        self._canonical: dict[bytes, Target] = {}  # by key
+        self._open: dict[Target, None] = {}  # least recently used first
+        self._held: dict[Target, None] = {}
+        self._is_crowded = False
+        self.is_ending = False
+
+    # -- whose a line is
+
+    def target(self, raw: bytes) -> Target:
+        """The log for what stood for a key."""
+        found = self._targets.get(raw)
+        if found is not None:
+            return found
+        if len(raw) > _MAX_RAW:
+            return self.catch_all
+        if len(self._targets) >= _MAX_TARGETS:
+            self.forget()
+        found = self._targets[raw] = self._find(self._batch.key(raw))
+        return found
+
+    def _find(self, key: bytes | None) -> Target:
+        if key is None or (self.known is not None and key not in self.known):
+            return self.catch_all
+        target = self._canonical.get(key)
+        if target is None:
+            parts = self._placement.parts(key)
+            if parts is None:
+                return self.catch_all
+            target = self._canonical[key] = Target(key, parts)
+        return target
+
+    def forget(self) -> None:
+        """Ask anew for every spelling whose it is, since `known` has changed or too many are remembered."""
+        self._targets.clear()
+        self._canonical = {target.key: target for target in (*self._open, *self._held) if not target.is_unknown}
+
+    def deal(self, groups: dict[bytes, list[bytes]]) -> dict[Target, list[bytes]]:
+        """A batch's lines by log; those of spellings without one are whole lines for the catch-all."""
+        dealt: dict[Target, list[bytes]] = {}
+        unknown: list[bytes] = []
+        for raw, texts in groups.items():
+            target = self.target(raw)
+            if target.is_unknown:
+                unknown += self._batch.whole(raw, texts)
+            elif target in dealt:
+                dealt[target] += texts
+            else:
+                dealt[target] = texts
+        if unknown:
+            dealt[self.catch_all] = unknown
+        return dealt
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to write though no line has come."""
+        return False
+
+    # -- one log
+
+    def deliver(self, target: Target, texts: list[bytes], now: float) -> int | Outcome:
+        """Append lines to a log, which is opened first if it isn't or was rotated. May wait for the file system.
+
+        Gives the bytes that were written if there is nothing else to tell.
+        """
+        log = target.log
+        if log is None or now - log.looked > LOOK_AGAIN:
+            return self._deliver_anew(target, texts, now)
+        log.since += len(texts)
+        kept, error = log.append(b"".join(texts))
+        return kept if error is None else Outcome(kept, error)
+
+    def _deliver_anew(self, target: Target, texts: list[bytes], now: float) -> Outcome:
+        unlinked, had = 0, target.log is not None
+        if target.log is not None:
+            if is_still(target.log, self.root, target.parts):
+                target.log.looked, target.log.since = now, 0
+            else:
+                unlinked = self._close(target)
+        opened = target.log is None
+        if target.log is None:
+            try:
+                target.log = open_log(self.root, target.parts, self._placement, now)
+            except OSError as error:
+                return Outcome(0, error, unlinked=unlinked)
+        target.log.since += len(texts)
+        kept, problem = target.log.append(b"".join(texts))
+        return Outcome(kept, problem, opened, opened and had, unlinked)
+
+    @staticmethod
+    def _close(target: Target) -> int:
+        """Close a target's log; the number of lines that went to a file which was deleted since it was looked at."""
+        log, target.log = target.log, None
+        if log is None:
+            return 0
+        lost = log.since if log.since and log.is_unlinked() else 0
+        log.close()
+        return lost
+
+    def settle(self, target: Target, texts: list[bytes], outcome: int | Outcome) -> list[bytes]:
+        """Count an outcome and bound the open files. Lines that belong into the catch-all are given back."""
+        if isinstance(outcome, int):
+            if self._is_crowded:
+                self._open[target] = self._open.pop(target, None)
+            self._count(target, texts, outcome)
+            return []
+        self._open.pop(target, None)
+        if target.log is not None:
+            self._open[target] = None
+        self._counters.drop(UNLINKED, outcome.unlinked)
+        self._counters.opened += outcome.opened
+        self._counters.reopened += outcome.reopened
+        self._evict()
+        if outcome.error is not None:
+            return self._settle_error(target, texts, outcome, outcome.error)
+        self._count(target, texts, outcome.kept)
+        return []
+
+    def _count(self, target: Target, texts: list[bytes], size: int) -> None:
+        counters = self._counters
+        counters.writes += 1
+        counters.written_lines += len(texts)
+        counters.written_bytes += size
+        if target.is_unknown:
+            counters.unknown_lines += len(texts)
+        elif self.on_lines is not None:
+            self.on_lines(target.key, texts)
+
+    def _settle_error(self, target: Target, texts: list[bytes], outcome: Outcome, error: OSError) -> list[bytes]:
+        written = b"".join(texts)[: outcome.kept].count(b"\n")
+        if written:
+            self._count(target, texts[:written], outcome.kept)
+        lost = texts[written:]
+        cause = cause_of(error)
+        if cause == MISSING and not target.is_unknown and not self._placement.make_folders and target.log is None:
+            return self._batch.whole(target.key, lost)  # no folder: not a tenant's, or no longer
+        self._counters.drop(cause, len(lost))
+        what = "something else lies in its place" if cause == REFUSED else cause
+        self._say(f"log of {target}: {what}: {error.strerror or error}: {len(lost)} lines dropped")
+        return []
+
+    def _evict(self) -> None:
+        self._is_crowded = 2 * len(self._open) > self._max_open
+        while len(self._open) > self._max_open:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            if not oldest.stuck:
+                self._counters.drop(UNLINKED, self._close(oldest))
+                self._counters.evicted += 1
+
+    # -- logs whose write doesn't return
+
+    def hold(self, target: Target, texts: list[bytes]) -> None:
+        """Keep lines for a stuck log, as many as there is room for."""
+        size = sum(map(len, texts)) + 100 * len(texts)
+        if target.held_size + size > _MAX_HELD or self.held_size + size > _MAX_HELD_IN_ALL:
+            self._counters.drop(STALLED, len(texts))
+            return
+        target.held += texts
+        target.held_size += size
+        self._held[target] = None
+
+    def release(self, target: Target) -> list[bytes]:
+        """The lines held for a log, which aren't any more."""
+        texts, target.held = target.held, []
+        target.held_size = 0
+        self._held.pop(target, None)
+        return texts
+
+    def give_up(self) -> None:
+        """Count what is held as dropped."""
+        for target in list(self._held):
+            self._counters.drop(STALLED, len(self.release(target)))
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of memory held for stuck logs."""
+        return sum(target.held_size for target in self._held)
+
+    # -- all logs
+
+    def reopen(self) -> None:
+        """Close every log that isn't stuck, so that the next write opens it anew."""
+        for target in list(self._open):
+            if not target.stuck:
+                self._counters.drop(UNLINKED, self._close(target))
+                self._counters.reopened += 1
+                del self._open[target]
+
+    def fill_in(self) -> None:
+        """Bring the counters of what is there now up to date."""
+        self._counters.keys_open = len(self._open)
+        self._counters.lines_held = sum(len(target.held) for target in self._held)
+
+    def close(self) -> None:
+        """Close everything that isn't stuck."""
+        self.reopen()
+        os.close(self.root)
