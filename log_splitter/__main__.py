@@ -8,15 +8,17 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from log_splitter import arguments
 from log_splitter.batch import make_batch
 from log_splitter.counters import Counters
+from log_splitter.hourly import Hourly
 from log_splitter.known import Known
 from log_splitter.placement import Placement, parse_catch_all, parse_name
 from log_splitter.service import Pace, Service
-from log_splitter.sources import Datagrams, Source, StandardInput
+from log_splitter.sources import Source, StandardInput
 from log_splitter.splitter import Splitter
 from log_splitter.writer import Writer
 from user_wsgi_wrapper.site import BadValueError
@@ -46,10 +48,8 @@ class Voice:
 
     def write(self, text: str) -> None:
         """One line, whatever was said before. Nobody who listens is no reason to stop."""
-        try:
+        with suppress(OSError):
             os.write(2, text.encode(errors="replace") + b"\n")
-        except OSError:
-            pass
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,12 +74,15 @@ def _run(options: argparse.Namespace, voice: Voice) -> int:
         options.directory, _placement(options), batch, counters, voice.say, _allow_open(options.max_open)
     )
     splitter.known = known.keys if known else None
-    source = _source(options, counters)
+    splitter.hourly = Hourly(options.format == "json") if options.statistics else None
+    source = _source(options, counters, voice.say)
 
     def report() -> None:
         splitter.fill_in()
+        counters.bytes_behind = source.behind
         voice.write(counters.as_json() if options.json else f"log-splitter: {counters.as_text()}")
 
+    os.umask(0)  # modes are as the options say
     # nothing here makes cycles, and looking for them would cost a tenth of the time
     gc.freeze()
     gc.disable()
@@ -106,9 +109,16 @@ def _placement(options: argparse.Namespace) -> Placement:
     )
 
 
-def _source(options: argparse.Namespace, counters: Counters) -> Source:
+def _source(options: argparse.Namespace, counters: Counters, say: Callable[[str], None]) -> Source:
     if options.listen:
+        from log_splitter.datagrams import Datagrams  # milliseconds that a pipe needn't pay for
+
         return Datagrams(options.listen, counters, options.socket_mode, options.socket_owner)
+    if options.follow:
+        from log_splitter.follow import Followed
+
+        saved = options.checkpoint or options.follow.with_name(options.follow.name + ".checkpoint")
+        return Followed(options.follow, saved, say)
     return StandardInput()
 
 

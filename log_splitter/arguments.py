@@ -103,7 +103,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "--folders",
         choices=("required", "make"),
         default="required",
-        help="a log whose folder is missing: its lines go to the catch-all, or the folder is made (default: required)",
+        help="where a folder is missing: lines go to the catch-all, or it is made (default: required)",
     )
     group.add_argument("--mode", type=_mode, default=0o640, metavar="MODE", help="of new logs (default: 640)")
     group.add_argument("--folder-mode", type=_mode, default=0o755, metavar="MODE", help="(default: 755)")
@@ -112,7 +112,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         type=_owner_or_folder,
         default=(None, None),
         metavar="USER[:GROUP]|folder",
-        help="of new logs and folders, or a log's the same as its folder's (default: who runs this)",
+        help="of new logs and folders; folder: a log's as its folder's (default: who runs this)",
     )
     group.add_argument(
         "--statistics",
@@ -137,7 +137,11 @@ def _add_bounds(group: argparse._ArgumentGroup) -> None:
         help="a line can be read after that time (default: 0.1)",
     )
     group.add_argument(
-        "--memory", type=_number(1, 1 << 16), default=64, metavar="MIB", help="for lines not yet written (default: 64)"
+        "--memory",
+        type=_number(1, 1 << 16),
+        default=64,
+        metavar="MIB",
+        help="for lines not yet written (default: 64)",
     )
     group.add_argument(
         "--stall",
@@ -149,7 +153,7 @@ def _add_bounds(group: argparse._ArgumentGroup) -> None:
 
 
 def _socket_path(text: str) -> Path:
-    kind, colon, path = text.partition(":")
+    kind, _, path = text.partition(":")
     if kind != "unix" or not path:
         raise argparse.ArgumentTypeError(f"{shorten(text)}: unix:PATH is needed")
     if len(path.encode()) > 107:

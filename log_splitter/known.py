@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def read_known(path: Path) -> frozenset[bytes]:
 
 
 def _read_registry(path: Path) -> frozenset[bytes]:
+    import sqlite3  # milliseconds that only this pays for
+
     try:
         with closing(sqlite3.connect(f"file:{os.fspath(path)}?mode=ro", uri=True, timeout=3)) as database:
             return frozenset(str(row[0]).encode() for row in database.execute(_COLUMNS))

@@ -5,12 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
+from dataclasses import dataclass
 
 from log_splitter.placement import Placement
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: neither a FIFO without a reader nor somebody's lease (fcntl(2)) may hold us up
 _LOG = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Short:
+    """A write that didn't do all: the bytes of whole lines that are there now. Half a line was taken back."""
+
+    kept: int
+    error: OSError
 
 
 class LogFile:
@@ -29,21 +39,20 @@ class LogFile:
         self.since = 0
         self.torn = False
 
-    def append(self, data: bytes) -> tuple[int, OSError | None]:
-        """Append lines: how many bytes of whole ones are there now, and what kept the rest from it.
-
-        Half a line that a full disk lets through is taken back.
-        """
+    def append(self, data: bytes) -> int | Short:
+        """Append whole lines; how many bytes. Short says what kept some of them from it."""
         if self.torn:
             data = b"\n" + data
         try:
             written = os.write(self.descriptor, data)
         except OSError as error:
-            return 0, error
+            return Short(0, error)
+        if written == len(data) and not self.torn:
+            return written
         self.torn = False
-        return (written, None) if written == len(data) else self._append_rest(data, written)
+        return self._append_rest(data, written)
 
-    def _append_rest(self, data: bytes, written: int) -> tuple[int, OSError | None]:
+    def _append_rest(self, data: bytes, written: int) -> int | Short:
         try:
             while written < len(data):
                 written += os.write(self.descriptor, data[written:])
@@ -51,8 +60,8 @@ class LogFile:
             whole = data.rfind(b"\n", 0, written) + 1
             if whole < written:
                 self._take_back(written - whole)
-            return whole, error
-        return written, None
+            return Short(whole, error)
+        return written
 
     def _take_back(self, size: int) -> None:
         end = os.lseek(self.descriptor, 0, os.SEEK_CUR)
@@ -67,16 +76,15 @@ class LogFile:
 
     def close(self) -> None:
         """Close it; whatever the file system has to say about earlier writes comes too late."""
-        try:
+        with suppress(OSError):
             os.close(self.descriptor)
-        except OSError:
-            pass
 
 
 def open_log(root: int, parts: tuple[bytes, ...], placement: Placement, now: float) -> LogFile:
     """Open a log below the folder `root` (a descriptor), made if need be. Raises OSError.
 
-    No link is followed, and what is no regular file or has a second name is refused (EINVAL, EMLINK).
+    The process's umask must be 0. No link is followed, and what is no regular file or has a second name is refused
+    (EINVAL, EMLINK).
     """
     folder = root
     try:
@@ -115,6 +123,8 @@ def _open_folder(folder: int, name: bytes, placement: Placement) -> int:
 
 
 def _open_file(folder: int, name: bytes, placement: Placement) -> int:
+    if placement.owner == (None, None) and not placement.as_folder:
+        return os.open(name, _LOG | os.O_CREAT, placement.mode, dir_fd=folder)
     try:
         return os.open(name, _LOG, dir_fd=folder)
     except FileNotFoundError:

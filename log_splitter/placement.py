@@ -25,9 +25,12 @@ class Placement:
     owner: tuple[int | None, int | None] = (None, None)
     as_folder: bool = False
 
-    def parts(self, key: bytes) -> tuple[bytes, ...] | None:
-        """The names that lead from the folder to a key's log; None if one is longer than a name may be."""
-        parts = tuple(self.name.encode().replace(b"{key}", key).split(b"/"))
+    def parts(self, key: bytes, end: bytes = b"") -> tuple[bytes, ...] | None:
+        """The names that lead from the folder to a key's log; None if one is longer than a name may be.
+
+        `end` is added to the last one.
+        """
+        parts = tuple((self.name.encode().replace(b"{key}", key) + end).split(b"/"))
         return parts if all(len(part) <= NAME_MAX for part in parts) else None
 
     @property
@@ -51,7 +54,9 @@ def parse_catch_all(text: str, name: str) -> str:
     No key begins with an underscore or has one in it.
     """
     if "_" not in text.split("/")[0] and "/" not in name:
-        raise BadValueError(f"catch-all {shorten(text)}: an underscore is needed in it, as a key could have this name")
+        raise BadValueError(
+            f"catch-all {shorten(text)}: an underscore is needed in it, as a key could have this name"
+        )
     if set("{}") & set(text):
         raise BadValueError(f"catch-all {shorten(text)}: braces are not allowed")
     return _parse_path("catch-all", text)

@@ -7,10 +7,11 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from log_splitter.batch import Batch
-from log_splitter.counters import Counters
+from log_splitter.counters import STALLED, Counters
 from log_splitter.known import Known
 from log_splitter.sources import Source
 from log_splitter.splitter import Splitter
@@ -18,7 +19,7 @@ from log_splitter.writer import Writer
 from user_wsgi_wrapper.site import BadValueError
 
 _MANY = 512 << 10  # bytes: a batch isn't worth writing before, if there is more to read
-_PER_KEY = 12 << 10  # bytes for each key that make a write worth its while
+_PER_KEY = 8 << 10  # bytes for each key that make a write worth its while
 _SOME = 16 << 10  # a block smaller than that says that lines are trickling in
 _TICK = 1.0  # seconds between two looks at `known`
 _LONGEST_PAUSE = 10.0  # seconds that SIGUSR2 stops writing for
@@ -126,8 +127,8 @@ class Service:
         until = self._next_tick
         if self._batch.started is not None:
             until = min(until, max(self._batch.started + self._due, self._paused_until))
-        if self._under_way is not None:
-            until = min(until, now + self._nap)
+        if self._under_way is not None:  # whatever is due has to wait for it
+            until = min(self._next_tick, now + self._nap)
         return max(0.0, until - now)
 
     def _is_due(self, now: float) -> bool:
@@ -159,8 +160,12 @@ class Service:
         """Hand the batch to the writer, unless that is busy and there is still room to read on."""
         if self._under_way is not None and self._batch.memory <= self._pace.memory:
             return
-        while self._under_way is not None:
-            self._look_after(_BREATH)
+        self._await_writer()
+        if (
+            self._under_way is not None
+        ):  # one disk for all of them, and it hangs: better lose lines than block servers
+            self._counters.drop(STALLED, sum(map(len, self._batch.take().values())))
+            return
         mark = self._source.mark(self._batch.unfinished)
         self._under_way = _Flush(self._batch.started, mark)
         self._writer.submit(self._batch.take())
@@ -192,20 +197,21 @@ class Service:
         self._splitter.close()
 
     def _flush_rest(self) -> None:
-        while self._under_way is not None:
-            self._look_after(_BREATH)
+        self._await_writer()
         self._flush()
-        while self._under_way is not None:
+        self._await_writer()
+
+    def _await_writer(self) -> None:
+        """Wait for the batch under way, unless that is hopeless."""
+        while self._under_way is not None and not self._writer.is_overwhelmed:
             self._look_after(_BREATH)
 
     # -- what is asked of it
 
     def _obey(self, wake: int) -> bool:
         """Do what signals asked for; whether one of them asked to end."""
-        try:
+        with suppress(BlockingIOError):
             os.read(wake, 4096)
-        except BlockingIOError:
-            pass
         asked, self._asked = self._asked, set()
         if signal.SIGUSR2 in asked:
             self._flush_rest()

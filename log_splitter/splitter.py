@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from log_splitter.batch import Batch
+from log_splitter.batch import Batch, Groups
 from log_splitter.counters import MISSING, REFUSED, STALLED, UNLINKED, Counters, cause_of
+from log_splitter.hourly import Hourly
 from log_splitter.log_file import LogFile, is_still, open_log
 from log_splitter.placement import Placement
 
@@ -19,15 +20,20 @@ _MAX_HELD = 256 << 10  # bytes kept for one log whose write doesn't return
 _MAX_HELD_IN_ALL = 16 << 20
 
 
+# A log, if known already; what stood for its key, None if that needs no second look; lines.
+Write = tuple["Target | None", "bytes | None", list[bytes]]
+
+
 class Target:
-    """A log that lines may go to. `stuck` while a thread waits for its file system, which alone touches `log` then."""
+    """A log that lines may go to. While it is `stuck`, a thread waits for its file system and alone touches `log`."""
 
-    __slots__ = ("held", "held_size", "is_unknown", "key", "log", "parts", "stuck")
+    __slots__ = ("counts", "held", "held_size", "is_unknown", "key", "log", "parts", "stuck")
 
-    def __init__(self, key: bytes, parts: tuple[bytes, ...], is_unknown: bool = False) -> None:
+    def __init__(self, key: bytes, parts: tuple[bytes, ...], is_unknown: bool = False, counts: bool = True) -> None:
         self.key = key
         self.parts = parts
         self.is_unknown = is_unknown
+        self.counts = counts  # whether its lines are a visitor's
         self.log: LogFile | None = None
         self.stuck = False
         self.held: list[bytes] = []
@@ -39,9 +45,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one write: the bytes of whole lines that are there now, and what kept the rest from it."""
+    """What became of a write that was more than an append to an open log, or less."""
 
-    kept: int
+    kept: int  # bytes of whole lines
     error: OSError | None = None
     opened: bool = False
     reopened: bool = False
@@ -51,8 +57,8 @@ class Outcome:
 class Splitter:
     """Deals lines out to logs below a folder.
 
-    `deliver` is the one part that waits for the file system; all others are fast and must be called by one thread at a
-    time. `say` takes a one-line message. `on_lines`, if given, is told each key's lines that were written.
+    `deliver` is the one part that waits for the file system; all others are fast, and called by one thread at a time.
+    `say` takes a one-line message.
     """
 
     def __init__(
@@ -66,7 +72,6 @@ class Splitter:
     ) -> None:
         self.root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.known: frozenset[bytes] | None = None
-        self.on_lines: Callable[[bytes, list[bytes]], None] | None = None
         self._placement = placement
         self._batch = batch
         self._counters = counters
@@ -79,6 +84,7 @@ class Splitter:
         self._held: dict[Target, None] = {}
         self._is_crowded = False
         self.is_ending = False
+        self.hourly: Hourly | None = None
 
     # -- whose a line is
 
@@ -110,26 +116,27 @@ class Splitter:
         self._targets.clear()
         self._canonical = {target.key: target for target in (*self._open, *self._held) if not target.is_unknown}
 
-    def deal(self, groups: dict[bytes, list[bytes]]) -> dict[Target, list[bytes]]:
-        """A batch's lines by log; those of spellings without one are whole lines for the catch-all."""
-        dealt: dict[Target, list[bytes]] = {}
-        unknown: list[bytes] = []
-        for raw, texts in groups.items():
-            target = self.target(raw)
-            if target.is_unknown:
-                unknown += self._batch.whole(raw, texts)
-            elif target in dealt:
-                dealt[target] += texts
-            else:
-                dealt[target] = texts
-        if unknown:
-            dealt[self.catch_all] = unknown
-        return dealt
+    def deal(self, groups: Groups) -> Iterator[Write]:
+        """A batch's lines, each group with the log it goes to, if that is remembered."""
+        # C all the way: several threads may take from it, one after the other
+        return zip(map(self._targets.get, groups), groups, groups.values())
+
+    def whole(self, raw: bytes, texts: list[bytes]) -> list[bytes]:
+        """The lines as they came in, for the catch-all."""
+        return self._batch.whole(raw, texts)
 
     @property
     def has_news(self) -> bool:
         """Whether there is something to write though no line has come."""
-        return False
+        return self.hourly is not None and (self.is_ending or self.hourly.is_over)
+
+    def news(self) -> Iterator[Write]:
+        """The statistics of an hour that is over, or of what there is of it when we end."""
+        if self.hourly is not None and self.has_news:
+            for key, text in self.hourly.take():
+                parts = self._placement.parts(key, b".hourly.json")
+                if parts is not None:
+                    yield Target(key, parts, counts=False), None, [text]
 
     # -- one log
 
@@ -142,8 +149,8 @@ class Splitter:
         if log is None or now - log.looked > LOOK_AGAIN:
             return self._deliver_anew(target, texts, now)
         log.since += len(texts)
-        kept, error = log.append(b"".join(texts))
-        return kept if error is None else Outcome(kept, error)
+        done = log.append(b"".join(texts))
+        return done if isinstance(done, int) else Outcome(done.kept, done.error)
 
     def _deliver_anew(self, target: Target, texts: list[bytes], now: float) -> Outcome:
         unlinked, had = 0, target.log is not None
@@ -159,7 +166,8 @@ class Splitter:
             except OSError as error:
                 return Outcome(0, error, unlinked=unlinked)
         target.log.since += len(texts)
-        kept, problem = target.log.append(b"".join(texts))
+        done = target.log.append(b"".join(texts))
+        kept, problem = (done, None) if isinstance(done, int) else (done.kept, done.error)
         return Outcome(kept, problem, opened, opened and had, unlinked)
 
     @staticmethod
@@ -175,15 +183,15 @@ class Splitter:
     def settle(self, target: Target, texts: list[bytes], outcome: int | Outcome) -> list[bytes]:
         """Count an outcome and bound the open files. Lines that belong into the catch-all are given back."""
         if isinstance(outcome, int):
-            if self._is_crowded:
-                self._open[target] = self._open.pop(target, None)
             self._count(target, texts, outcome)
             return []
         self._open.pop(target, None)
-        if target.log is not None:
+        if not target.counts:
+            self._close(target)
+        elif target.log is not None:
             self._open[target] = None
         self._counters.drop(UNLINKED, outcome.unlinked)
-        self._counters.opened += outcome.opened
+        self._counters.opened += outcome.opened and target.counts
         self._counters.reopened += outcome.reopened
         self._evict()
         if outcome.error is not None:
@@ -193,18 +201,25 @@ class Splitter:
 
     def _count(self, target: Target, texts: list[bytes], size: int) -> None:
         counters = self._counters
+        if not target.counts:
+            return
         counters.writes += 1
         counters.written_lines += len(texts)
         counters.written_bytes += size
+        if self._is_crowded:
+            self._open[target] = self._open.pop(target, None)
         if target.is_unknown:
             counters.unknown_lines += len(texts)
-        elif self.on_lines is not None:
-            self.on_lines(target.key, texts)
+        elif self.hourly is not None:
+            self.hourly.add(target.key, texts)
 
     def _settle_error(self, target: Target, texts: list[bytes], outcome: Outcome, error: OSError) -> list[bytes]:
         written = b"".join(texts)[: outcome.kept].count(b"\n")
         if written:
             self._count(target, texts[:written], outcome.kept)
+        if not target.counts:
+            self._say(f"statistics of {target}: {error.strerror or error}")
+            return []
         lost = texts[written:]
         cause = cause_of(error)
         if cause == MISSING and not target.is_unknown and not self._placement.make_folders and target.log is None:
@@ -269,5 +284,8 @@ class Splitter:
 
     def close(self) -> None:
         """Close everything that isn't stuck."""
-        self.reopen()
+        for target in self._open:
+            if not target.stuck:
+                self._counters.drop(UNLINKED, self._close(target))
+        self._open.clear()
         os.close(self.root)

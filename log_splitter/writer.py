@@ -1,7 +1,7 @@
 """A thread that writes batches, and another in its place when a file system keeps it waiting.
 
-write(2) to a regular file can't be told not to wait: on a disk or a server that hangs it doesn't return. So the thread
-that reads never writes. When one write has lasted for `patience` seconds, its log is set aside with the thread that
+write(2) to a regular file can't be told not to wait: on a disk or a server that hangs it doesn't return. So whoever
+reads never writes. When one write has lasted for `patience` seconds, its log is set aside with the thread that
 waits for it, and a new thread goes on with the next log.
 """
 
@@ -15,12 +15,10 @@ from queue import SimpleQueue
 
 from log_splitter.batch import Groups
 from log_splitter.counters import STALLED, Counters
-from log_splitter.splitter import Outcome, Splitter, Target
+from log_splitter.splitter import Outcome, Splitter, Target, Write
 
 _MAX_WAITING = 32  # threads that wait for their file systems
 _LOOK = 0.05  # seconds between two looks at how a write gets on
-
-Write = tuple[Target, list[bytes]]
 
 
 class Writer:
@@ -39,7 +37,7 @@ class Writer:
         self._turn = threading.Lock()  # guards what says whose turn it is: _ticket, _current and _returned
         self._ticket = 0  # the thread at work
         self._steps = 0  # writes begun
-        self._current: Write | None = None  # the write that may not return
+        self._current: tuple[Target, list[bytes]] | None = None  # the write that may not return
         self._writes: Iterator[Write] = iter(())
         self._strays: list[bytes] = []  # lines that turned out to be the catch-all's
         self._returned: list[tuple[Target, list[bytes], int | Outcome]] = []
@@ -70,12 +68,26 @@ class Writer:
                 return False
 
     @property
+    def is_overwhelmed(self) -> bool:
+        """Whether as many writes as there may be threads for don't return, and another one doesn't either."""
+        if len(self._stuck) < _MAX_WAITING:
+            return False
+        step, since = self._seen
+        return step == self._steps and self._idle.locked() and time.monotonic() - since > self._patience
+
+    @property
     def stuck_lines(self) -> int:
         """Lines of writes that haven't returned and were left to themselves."""
         return sum(map(len, self._stuck.values()))
 
     def close(self, seconds: float) -> None:
         """End, with that much time for writes that haven't returned; what is held then is counted as dropped."""
+        if self.is_overwhelmed:
+            current = self._current
+            left = sum(len(texts) for _, _, texts in self._writes)
+            self._counters.drop(STALLED, self.stuck_lines + left + (len(current[1]) if current else 0))
+            self._splitter.give_up()
+            return
         deadline = time.monotonic() + seconds
         self.submit({})
         while not self.wait(_LOOK) or (self._stuck and time.monotonic() < deadline):
@@ -125,21 +137,21 @@ class Writer:
             self._idle.release()
 
     def _write_all(self, groups: Groups, ticket: int) -> None:
-        self._writes = chain(self._come_back(), self._splitter.deal(groups).items())
+        self._writes = chain(self._come_back(), self._splitter.deal(groups), self._splitter.news())
         self._go_on(ticket)
 
     def _come_back(self) -> list[Write]:
         """What was held for logs whose writes have returned."""
         with self._turn:
             returned, self._returned = self._returned, []
-        writes = []
+        writes: list[Write] = []
         for target, texts, outcome in returned:
             del self._stuck[target]
             target.stuck = False
             self._strays += self._splitter.settle(target, texts, outcome)
             held = self._splitter.release(target)
             if held:
-                writes.append((target, held))
+                writes.append((target, None, held))
         return writes
 
     def _go_on(self, ticket: int) -> None:
@@ -147,7 +159,7 @@ class Writer:
             return
         while self._strays:
             strays, self._strays = self._strays, []
-            self._writes = iter([(self._splitter.catch_all, strays)])
+            self._writes = iter([(self._splitter.catch_all, None, strays)])
             if not self._write_each(ticket):
                 return
 
@@ -155,13 +167,16 @@ class Writer:
         """Write what is left to be written; whether it is still this thread's turn then."""
         splitter, turn = self._splitter, self._turn
         now = time.monotonic()
-        for write in self._writes:
-            target, texts = write
+        for known, raw, texts in self._writes:
+            target = known if known is not None else splitter.target(raw or b"")
+            if target.is_unknown and raw is not None:
+                self._strays += splitter.whole(raw, texts)
+                continue
             if target.stuck:
                 splitter.hold(target, texts)
                 continue
             self._steps += 1
-            self._current = write
+            self._current = target, texts
             outcome = splitter.deliver(target, texts, now)
             with turn:
                 if self._ticket != ticket:
