@@ -93,7 +93,7 @@ class Splitter:
         found = self._targets.get(raw)
         if found is not None:
             return found
-        if len(raw) > _MAX_RAW:
+        if len(raw) > _MAX_RAW or raw.endswith(b"\n"):  # a line without a key
             return self.catch_all
         if len(self._targets) >= _MAX_TARGETS:
             self.forget()
