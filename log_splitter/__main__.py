@@ -91,8 +91,8 @@ def _run(options: argparse.Namespace, voice: Voice) -> int:
         pace = Pace(options.flush_interval, options.memory << 20)
         Service(source, batch, splitter, writer, counters, pace, known, voice.say, report).run()
     finally:
-        source.close()
         report()
+        source.close()
     return 0
 
 

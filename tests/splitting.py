@@ -55,6 +55,7 @@ class Splitting:
 
     def terminate(self) -> dict[str, object]:
         """SIGTERM, wait; the counters."""
+        wait_for(lambda: catches_term(self.process.pid), "it is ready for signals")
         self.signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE) == 0, self.said()
         return self.counters()
@@ -89,6 +90,16 @@ class Splitting:
             patience,
         )
         return time.monotonic() - began
+
+
+def catches_term(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM; true also if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return not caught or bool(int(caught[0], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def numbers(*paths: Path) -> list[int]:
