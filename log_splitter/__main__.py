@@ -1,6 +1,14 @@
 """The command line: put the parts together, run, report."""
 
+# ruff: noqa: E402 - signals are held back before anything that takes time
+
 from __future__ import annotations
+
+import signal
+
+SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+# First of all: an Apache that restarts ends us when lines are already in the pipe. Service lets them through.
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 import argparse
 import gc

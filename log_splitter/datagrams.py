@@ -15,6 +15,9 @@ from log_splitter.sources import BLOCK, Waiting
 
 _RECEIVE_BUFFER = 8 << 20
 _SO_RCVBUFFORCE = 33
+_NAP = 0.002
+_LONG_QUEUE = 512  # messages: 250,000 a second fit into a nap
+_QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
 _MESSAGES = 512  # received at once
 _LONGEST_MESSAGE = 256 << 10
 # RFC 3164 section 4: priority, time, host (which nginx can leave out), tag
@@ -29,6 +32,8 @@ class Datagrams:
     Whoever may write to it may write to every log, so it is made with `mode` and `owner` (uid, gid; None: as it is).
     """
 
+    linger = 0.0
+
     def __init__(
         self, path: Path, counters: Counters, mode: int = 0o660, owner: tuple[int | None, int | None] = (None, None)
     ) -> None:
@@ -41,6 +46,7 @@ class Datagrams:
         except BaseException:
             self._socket.close()
             raise
+        self.nap = _NAP if _queue() >= _LONG_QUEUE else 0.0
         self._identity = path.lstat().st_ino
         self._poll = Waiting(self._socket.fileno())
 
@@ -120,3 +126,11 @@ class Datagrams:
         with suppress(OSError):
             if self.path.lstat().st_ino == self._identity:
                 self.path.unlink()
+
+
+def _queue() -> int:
+    """How many messages wait in a socket that is made now; what comes then is lost (unix(7))."""
+    try:
+        return int(_QUEUE.read_text())
+    except (OSError, ValueError):
+        return 0

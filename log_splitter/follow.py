@@ -25,6 +25,9 @@ class Followed:
     Raises OSError or BadValueError if the checkpoint can't be read.
     """
 
+    linger = 0.0
+    nap = 0.02
+
     def __init__(self, path: Path, saved: Path, say: Callable[[str], None]) -> None:
         self.path = path
         self._saved = saved

@@ -17,7 +17,8 @@ _MOST_KEYS = 65_536
 _STEP = math.log(1.05)  # response times are kept to within 2.5 %
 # what stands behind the request in the combined format; quotes within it are escaped by both servers
 _COMBINED = re.compile(rb'(?<!\\)" ([1-5])\d\d (\d+|-)[ \n]')
-_TIME = re.compile(rb"\bresponse-time=(\d+(?:\.\d+)?)")
+_TIME = re.compile(rb"\bresponse-time=(\d+(?:\.\d+)?)(us|ms)?")
+_UNITS = {b"us": 1e-6, b"ms": 1e-3, b"": 1.0}
 _JSON_STATUS = re.compile(rb'"status": ?"?([1-5])\d\d\b')
 _JSON_BYTES = re.compile(rb'"(?:body_bytes_sent|bytes_sent|bytes)": ?"?(\d+)')
 _JSON_TIME = re.compile(rb'"(?:request_time|response_time|response-time)": ?"?(\d+(?:\.\d+)?)')
@@ -128,7 +129,8 @@ def _read_combined(text: bytes) -> Found | None:
         return None
     times = _TIME.findall(text, found.end())  # a visitor may have one in the browser's name; the server's is the last
     size = 0 if found[2] == b"-" else int(found[2][:15])
-    return int(found[1]), size, float(times[-1][:20]) if times else None
+    seconds = float(times[-1][0][:20]) * _UNITS[times[-1][1]] if times else None
+    return int(found[1]), size, seconds
 
 
 def _read_json(text: bytes) -> Found | None:

@@ -24,6 +24,7 @@ _SOME = 16 << 10  # a block smaller than that says that lines are trickling in
 _TICK = 1.0  # seconds between two looks at `known`
 _LONGEST_PAUSE = 10.0  # seconds that SIGUSR2 stops writing for
 _DRAIN = 1.0  # seconds for what is in the pipe when we are told to end
+_GLANCE = 0.01  # seconds between two looks at the writer when it lags
 _BREATH = 0.2  # seconds that reading waits for writing
 _GRACE = 2.0  # seconds for writes that haven't returned, at the end
 _SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -77,7 +78,7 @@ class Service:
         self._paused_until = 0.0
         self._next_tick = 0.0
         self._due = 0.7 * pace.flush_interval  # the rest is for the writing
-        self._nap = 0.1 * pace.flush_interval
+        self._nap = min(0.1 * pace.flush_interval, source.nap)
         self._under_way: _Flush | None = None
 
     def run(self) -> None:
@@ -85,6 +86,7 @@ class Service:
         wake, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
         heard = signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             self._read_all(wake)
             self._finish()
@@ -118,7 +120,7 @@ class Service:
                 self._look_after(0.0)
             if self._is_due(now):
                 self._flush()
-            elif block and len(block) < _SOME:
+            elif block and len(block) < _SOME and self._nap:
                 # let some more come, rather than wake for every line
                 select.select([wake], [], [], self._nap)
 
@@ -128,7 +130,7 @@ class Service:
         if self._batch.started is not None:
             until = min(until, max(self._batch.started + self._due, self._paused_until))
         if self._under_way is not None:  # whatever is due has to wait for it
-            until = min(self._next_tick, now + self._nap)
+            until = min(self._next_tick, now + _GLANCE)
         return max(0.0, until - now)
 
     def _is_due(self, now: float) -> bool:
@@ -144,13 +146,18 @@ class Service:
         return worth_it or batch.memory > self._pace.memory
 
     def _drain(self, wake: int) -> None:
-        """Read what is already in the pipe."""
-        deadline = time.monotonic() + _DRAIN
-        while not self._source.resumes and time.monotonic() < deadline:
-            block = self._source.read(0.0, wake)
-            if not block:
+        """Read what is there, and from a pipe what its writers still have to say."""
+        if self._source.resumes:
+            return
+        began = time.monotonic()
+        while (now := time.monotonic()) - began < max(_DRAIN, self._source.linger):
+            left = self._source.linger - (now - began)
+            block = self._source.read(max(0.0, min(left, self._due)), wake)
+            if block is None or (not block and left <= 0) or self._asked:
                 return
-            self._batch.feed(block, time.monotonic())
+            if block:
+                self._batch.feed(block, time.monotonic())
+            self._look_after(0.0)
             if self._is_due(time.monotonic()):
                 self._flush()
 

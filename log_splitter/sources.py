@@ -11,11 +11,16 @@ from typing import Protocol
 
 BLOCK = 128 << 10  # bytes read at once: what comes of them stays in the processor's cache until it is written
 _PIPE = 1 << 20  # bytes that a pipe holds, if we may choose
+# An Apache that restarts gracefully ends us first and its workers, who still write, then; the pipe ends with them
+_LINGER = 5.0
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is new in Python 3.10
 
 
 class Source(Protocol):
     """A stream of lines in blocks."""
+
+    linger: float  # seconds that others may go on writing after we were told to end
+    nap: float  # seconds that lines may wait there, to come in larger blocks
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """The next block; b"" if none comes in time or `wake` (a descriptor) becomes readable; None at the end."""
@@ -41,10 +46,14 @@ class Source(Protocol):
 class StandardInput:
     """A pipe, a file or whatever else descriptor 0 is."""
 
+    linger = 0.0
+    nap = 0.01  # 6 MB/s through the smallest of pipes; what comes faster comes in large blocks anyway
+
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
         self._poll = Waiting(descriptor)
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            self.linger = _LINGER
             with suppress(OSError):  # not ours to enlarge: then it holds what it holds
                 fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 
