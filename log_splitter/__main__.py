@@ -22,6 +22,7 @@ from contextlib import suppress
 from log_splitter import arguments
 from log_splitter.batch import make_batch
 from log_splitter.counters import Counters
+from log_splitter.errors import BadValueError
 from log_splitter.hourly import Hourly
 from log_splitter.known import Known
 from log_splitter.placement import Placement, parse_catch_all, parse_name
@@ -29,7 +30,6 @@ from log_splitter.service import Pace, Service
 from log_splitter.sources import Source, StandardInput
 from log_splitter.splitter import Splitter
 from log_splitter.writer import Writer
-from user_wsgi_wrapper.site import BadValueError
 
 _MOST_OPEN = 16_384
 _SPARE = 64  # descriptors for all else

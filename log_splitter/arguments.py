@@ -8,11 +8,10 @@ import pwd
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
 
 from log_splitter.batch import FORMATS
+from log_splitter.errors import shorten
 from user_wsgi_wrapper import __version__
-from user_wsgi_wrapper.site import BadValueError, shorten
 
 _DESCRIPTION = """\
 Deal one stream of access lines out to a file a domain. Lines come from standard input,
@@ -38,7 +37,9 @@ examples:
   log-splitter --directory /var/log/sites --format vhost \\
       --follow /var/log/apache2/other_vhosts_access.log --checkpoint /var/lib/log-splitter/checkpoint"""
 
-_Value = TypeVar("_Value")
+TYPE_CHECKING = False  # typing costs milliseconds
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 class _Parser(argparse.ArgumentParser):
@@ -201,6 +202,3 @@ def _look_up(name: str, kind: str) -> int:
         return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
     except KeyError:
         raise argparse.ArgumentTypeError(f"{shorten(name)}: no such {kind} on this machine") from None
-
-
-__all__ = ["BadValueError", "parser"]

@@ -7,23 +7,24 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from user_wsgi_wrapper.site import BadValueError, shorten
+from log_splitter.errors import BadValueError, shorten
 
 HEAD = 256  # bytes of a file's beginning that tell it from one that took its inode
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
-@dataclass(frozen=True)
 class Place:
     """A place in a file: `head` is how the file begins, `offset` is in bytes."""
 
-    device: int
-    inode: int
-    head: bytes
-    offset: int
+    __slots__ = ("device", "head", "inode", "offset")
+
+    def __init__(self, device: int, inode: int, head: bytes, offset: int) -> None:
+        self.device = device
+        self.inode = inode
+        self.head = head
+        self.offset = offset
 
     def is_in(self, path: Path) -> bool:
         """Whether it is a place in the file that lies there, whatever its inode: a copy is as good."""

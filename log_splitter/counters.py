@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass, field
 
 # Why lines were dropped.
 FULL = "full"  # no space, or the owner's quota is used up
@@ -26,28 +25,28 @@ def cause_of(error: OSError) -> str:
     return _CAUSES.get(error.errno or 0, FAILED)
 
 
-@dataclass
 class Counters:
     """Sums since the start. Lines that came in are those written, those dropped and those still held."""
 
-    bytes_read: int = 0
-    written_lines: int = 0
-    written_bytes: int = 0
-    unknown_lines: int = 0  # of those written: to the catch-all
-    cut_lines: int = 0  # longer than a line may be; the first part was kept
-    cut_bytes: int = 0
-    headerless_messages: int = 0  # datagrams without an RFC 3164 header
-    dropped: dict[str, int] = field(default_factory=dict)
-    writes: int = 0
-    opened: int = 0
-    reopened: int = 0  # of those opened: since the file was rotated or deleted
-    evicted: int = 0  # closed to make room for another
-    stalls: int = 0
-    flushes: int = 0
-    longest_lag: float = 0.0  # seconds from a read to the end of the flush that wrote it
-    keys_open: int = 0
-    lines_held: int = 0
-    bytes_behind: int = 0  # of a followed file
+    def __init__(self) -> None:
+        self.bytes_read = 0
+        self.written_lines = 0
+        self.written_bytes = 0
+        self.unknown_lines = 0  # of those written: to the catch-all
+        self.cut_lines = 0  # longer than a line may be; the first part was kept
+        self.cut_bytes = 0
+        self.headerless_messages = 0  # datagrams without an RFC 3164 header
+        self.dropped: dict[str, int] = {}
+        self.writes = 0
+        self.opened = 0
+        self.reopened = 0  # of those opened: since the file was rotated or deleted
+        self.evicted = 0  # closed to make room for another
+        self.stalls = 0
+        self.flushes = 0
+        self.longest_lag = 0.0  # seconds from a read to the end of the flush that wrote it
+        self.keys_open = 0
+        self.lines_held = 0
+        self.bytes_behind = 0  # of a followed file
 
     def drop(self, cause: str, lines: int) -> None:
         """Count lines that could not be kept."""

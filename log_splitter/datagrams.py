@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from log_splitter.counters import Counters
-from log_splitter.sources import BLOCK, Waiting
+from log_splitter.sources import BLOCK, Source, Waiting
 
 _RECEIVE_BUFFER = 8 << 20
 _SO_RCVBUFFORCE = 33
@@ -26,13 +26,11 @@ _HEADER = re.compile(
 )
 
 
-class Datagrams:
+class Datagrams(Source):
     """A unix datagram socket; one message, less its header, is one line.
 
     Whoever may write to it may write to every log, so it is made with `mode` and `owner` (uid, gid; None: as it is).
     """
-
-    linger = 0.0
 
     def __init__(
         self, path: Path, counters: Counters, mode: int = 0o660, owner: tuple[int | None, int | None] = (None, None)
@@ -48,7 +46,7 @@ class Datagrams:
             raise
         self.nap = _NAP if _queue() >= _LONG_QUEUE else 0.0
         self._identity = path.lstat().st_ino
-        self._poll = Waiting(self._socket.fileno())
+        self._waiting = Waiting(self._socket.fileno())
 
     def _bind(self, mode: int, owner: tuple[int | None, int | None]) -> None:
         with suppress(FileNotFoundError):
@@ -81,7 +79,7 @@ class Datagrams:
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """As Source says; never the end."""
-        if not self._poll.until(seconds, wake):
+        if not self._waiting.until(seconds, wake):
             return b""
         receive, buffer = self._socket.recv_into, self._buffer
         lines: list[bytes] = []
@@ -102,23 +100,6 @@ class Datagrams:
         text = message[header.end() if header else 0 :].rstrip(b"\n")
         # one message is one line, whatever it holds
         return text.replace(b"\n", rb"\x0a") + b"\n"
-
-    @property
-    def resumes(self) -> bool:
-        """What was read is gone from there."""
-        return False
-
-    @property
-    def behind(self) -> int:
-        """Not known."""
-        return 0
-
-    def mark(self, unfinished: int) -> object:
-        """Nothing to remember."""
-        return None
-
-    def save(self, mark: object) -> None:
-        """Nothing to remember."""
 
     def close(self) -> None:
         """Close it and take its name away, if that is still its own."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from log_splitter import checkpoint
 from log_splitter.checkpoint import HEAD, Place
-from log_splitter.sources import BLOCK
+from log_splitter.sources import BLOCK, Source
 
 _LOOK_AGAIN = 0.02  # seconds
 _QUIET = 1.0  # seconds without a line, until the writer is believed to be at the new file
@@ -19,13 +19,12 @@ _LATE = 600.0  # seconds that a rotated file is looked at: Apache's graceful res
 _SAVE = 0.05  # seconds between two checkpoints
 
 
-class Followed:
+class Followed(Source):
     """A file that is followed; a Source. `say` takes a one-line message.
 
     Raises OSError or BadValueError if the checkpoint can't be read.
     """
 
-    linger = 0.0
     nap = 0.02
 
     def __init__(self, path: Path, saved: Path, say: Callable[[str], None]) -> None:

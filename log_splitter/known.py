@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from log_splitter import line
-from user_wsgi_wrapper.site import BadValueError, shorten
+from log_splitter.errors import BadValueError, shorten
 
 _SQLITE = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html section 1.3
 _COLUMNS = "select domain from user_wsgi_sites"

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from user_wsgi_wrapper.site import BadValueError, shorten
+from log_splitter.errors import BadValueError, shorten
 
 NAME_MAX = 255  # bytes of one name, limits.h
 _KEY = "{key}"
 
 
-@dataclass(frozen=True)
 class Placement:
     """Where logs are. `owner` is a uid and a gid for what is made here, each None to leave it as it comes.
 
     `as_folder` gives a new log the owner of its folder instead. Modes are as chmod(2) takes them, whatever the umask.
     """
 
-    name: str = "{key}/{key}.access.log"
-    catch_all: str = "_unknown.access.log"
-    make_folders: bool = False
-    mode: int = 0o640
-    folder_mode: int = 0o755
-    owner: tuple[int | None, int | None] = (None, None)
-    as_folder: bool = False
+    def __init__(
+        self,
+        name: str = "{key}/{key}.access.log",
+        catch_all: str = "_unknown.access.log",
+        make_folders: bool = False,
+        mode: int = 0o640,
+        folder_mode: int = 0o755,
+        owner: tuple[int | None, int | None] = (None, None),
+        as_folder: bool = False,
+    ) -> None:
+        self.name = name
+        self._name = name.encode()
+        self.catch_all = catch_all
+        self.make_folders = make_folders
+        self.mode = mode
+        self.folder_mode = folder_mode
+        self.owner = owner
+        self.as_folder = as_folder
 
     def parts(self, key: bytes, end: bytes = b"") -> tuple[bytes, ...] | None:
         """The names that lead from the folder to a key's log; None if one is longer than a name may be.
 
         `end` is added to the last one.
         """
-        parts = tuple((self.name.encode().replace(b"{key}", key) + end).split(b"/"))
-        return parts if all(len(part) <= NAME_MAX for part in parts) else None
+        path = self._name.replace(b"{key}", key) + end
+        parts = tuple(path.split(b"/"))
+        return parts if len(path) <= NAME_MAX or max(map(len, parts)) <= NAME_MAX else None
 
     @property
     def catch_all_parts(self) -> tuple[bytes, ...]:

@@ -8,17 +8,16 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from log_splitter.batch import Batch
 from log_splitter.counters import STALLED, Counters
+from log_splitter.errors import BadValueError
 from log_splitter.known import Known
 from log_splitter.sources import Source
 from log_splitter.splitter import Splitter
 from log_splitter.writer import Writer
-from user_wsgi_wrapper.site import BadValueError
 
-_MANY = 512 << 10  # bytes: a batch isn't worth writing before, if there is more to read
+_MANY = 1 << 20  # bytes: a batch isn't worth writing before, if there is more to read
 _PER_KEY = 8 << 10  # bytes for each key that make a write worth its while
 _SOME = 16 << 10  # a block smaller than that says that lines are trickling in
 _TICK = 1.0  # seconds between two looks at `known`
@@ -30,20 +29,24 @@ _GRACE = 2.0  # seconds for writes that haven't returned, at the end
 _SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
-@dataclass(frozen=True)
 class Pace:
     """`flush_interval`: seconds from a line's arrival until it can be read. `memory`: bytes that a batch may take."""
 
-    flush_interval: float = 0.1
-    memory: int = 64 << 20
+    __slots__ = ("flush_interval", "memory")
+
+    def __init__(self, flush_interval: float = 0.1, memory: int = 64 << 20) -> None:
+        self.flush_interval = flush_interval
+        self.memory = memory
 
 
-@dataclass(frozen=True)
 class _Flush:
     """A batch that the writer is at: when its first line came, and how far the source was read."""
 
-    started: float | None
-    mark: object
+    __slots__ = ("mark", "started")
+
+    def __init__(self, started: float | None, mark: object) -> None:
+        self.started = started
+        self.mark = mark
 
 
 class Service:
@@ -225,8 +228,9 @@ class Service:
             self._paused_until = time.monotonic() + _LONGEST_PAUSE
         if signal.SIGHUP in asked:
             self._paused_until = 0.0
-            self._flush_rest()
-            self._writer.reopen()
+            self._await_writer()
+            if self._under_way is None:
+                self._writer.reopen()  # what was read goes to the new files
         if signal.SIGUSR1 in asked:
             self._report()
         return bool({signal.SIGTERM, signal.SIGINT} & asked)

@@ -7,81 +7,65 @@ import os
 import select
 import stat
 from contextlib import suppress
-from typing import Protocol
 
-BLOCK = 128 << 10  # bytes read at once: what comes of them stays in the processor's cache until it is written
+BLOCK = 256 << 10  # bytes read at once: what comes of them stays in the processor's cache until it is written
 _PIPE = 1 << 20  # bytes that a pipe holds, if we may choose
 # An Apache that restarts gracefully ends us first and its workers, who still write, then; the pipe ends with them
 _LINGER = 5.0
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is new in Python 3.10
 
 
-class Source(Protocol):
+class Source:
     """A stream of lines in blocks."""
 
-    linger: float  # seconds that others may go on writing after we were told to end
-    nap: float  # seconds that lines may wait there, to come in larger blocks
+    linger = 0.0  # seconds that others may go on writing after we were told to end
+    nap = 0.0  # seconds that lines may wait there, to come in larger blocks
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """The next block; b"" if none comes in time or `wake` (a descriptor) becomes readable; None at the end."""
+        raise NotImplementedError
 
     @property
     def resumes(self) -> bool:
         """Whether what is left unfinished at our end will be read again."""
+        return False
 
     @property
     def behind(self) -> int:
         """Bytes that could be read and weren't yet, as far as that is known."""
+        return 0
 
     def mark(self, unfinished: int) -> object:
         """How far it was read, less the last `unfinished` bytes."""
+        return None
 
     def save(self, mark: object) -> None:
         """Everything up to a mark is written: never read it again. Raises OSError."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind. Raises OSError."""
 
 
-class StandardInput:
+class StandardInput(Source):
     """A pipe, a file or whatever else descriptor 0 is."""
 
-    linger = 0.0
     nap = 0.01  # 6 MB/s through the smallest of pipes; what comes faster comes in large blocks anyway
 
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
-        self._poll = Waiting(descriptor)
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        self._waiting = Waiting(descriptor)
+        kind = os.fstat(descriptor).st_mode
+        self._never_waits = stat.S_ISREG(kind)
+        if stat.S_ISFIFO(kind):
             self.linger = _LINGER
             with suppress(OSError):  # not ours to enlarge: then it holds what it holds
                 fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """As Source says. Raises OSError."""
-        if not self._poll.until(seconds, wake):
-            return b""
-        return os.read(self._descriptor, BLOCK) or None
-
-    @property
-    def resumes(self) -> bool:
-        """What was read is gone from there."""
-        return False
-
-    @property
-    def behind(self) -> int:
-        """Not known."""
-        return 0
-
-    def mark(self, unfinished: int) -> object:
-        """Nothing to remember."""
-        return None
-
-    def save(self, mark: object) -> None:
-        """Nothing to remember."""
-
-    def close(self) -> None:
-        """Nothing to do."""
+        if self._never_waits or self._waiting.until(seconds, wake):
+            return os.read(self._descriptor, BLOCK) or None
+        return b""
 
 
 class Waiting:
@@ -99,4 +83,4 @@ class Waiting:
             self._poll.register(wake, select.POLLIN)
             self._wake = wake
         ready = self._poll.poll(1000 * seconds)
-        return any(descriptor == self._descriptor for descriptor, _ in ready)
+        return self._descriptor in dict(ready)

@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from log_splitter.batch import Batch, Groups
-from log_splitter.counters import MISSING, REFUSED, STALLED, UNLINKED, Counters, cause_of
+from log_splitter.counters import MISSING, REFUSED, UNLINKED, Counters, cause_of
 from log_splitter.hourly import Hourly
-from log_splitter.log_file import LogFile, is_still, open_log
+from log_splitter.log_file import is_still, open_log
 from log_splitter.placement import Placement
+from log_splitter.target import Held, Outcome, Target, Write
 
 LOOK_AGAIN = 1.0  # seconds between two looks at whether a log was rotated
 _MAX_RAW = 300  # bytes of a spelling that is worth remembering
-_MAX_TARGETS = 65_536  # spellings remembered
-_MAX_HELD = 256 << 10  # bytes kept for one log whose write doesn't return
-_MAX_HELD_IN_ALL = 16 << 20
-
-
-# A log, if known already; what stood for its key, None if that needs no second look; lines.
-Write = tuple["Target | None", "bytes | None", list[bytes]]
-
-
-class Target:
-    """A log that lines may go to. While it is `stuck`, a thread waits for its file system and alone touches `log`."""
-
-    __slots__ = ("counts", "held", "held_size", "is_unknown", "key", "log", "parts", "stuck")
-
-    def __init__(self, key: bytes, parts: tuple[bytes, ...], is_unknown: bool = False, counts: bool = True) -> None:
-        self.key = key
-        self.parts = parts
-        self.is_unknown = is_unknown
-        self.counts = counts  # whether its lines are a visitor's
-        self.log: LogFile | None = None
-        self.stuck = False
-        self.held: list[bytes] = []
-        self.held_size = 0
-
-    def __str__(self) -> str:
-        return "the catch-all" if self.is_unknown else self.key.decode()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a write that was more than an append to an open log, or less."""
-
-    kept: int  # bytes of whole lines
-    error: OSError | None = None
-    opened: bool = False
-    reopened: bool = False
-    unlinked: int = 0  # lines of earlier writes that are gone with a deleted file
+_MAX_TARGETS = 32_768  # spellings remembered
 
 
 class Splitter:
@@ -81,7 +45,7 @@ class Splitter:
         self._targets: dict[bytes, Target] = {}  # by spelling
         self._canonical: dict[bytes, Target] = {}  # by key
         self._open: dict[Target, None] = {}  # least recently used first
-        self._held: dict[Target, None] = {}
+        self.held = Held(counters)
         self._is_crowded = False
         self.is_ending = False
         self.hourly: Hourly | None = None
@@ -114,7 +78,9 @@ class Splitter:
     def forget(self) -> None:
         """Ask anew for every spelling whose it is, since `known` has changed or too many are remembered."""
         self._targets.clear()
-        self._canonical = {target.key: target for target in (*self._open, *self._held) if not target.is_unknown}
+        self._canonical = {
+            target.key: target for target in (*self._open, *self.held.targets) if not target.is_unknown
+        }
 
     def deal(self, groups: Groups) -> Iterator[Write]:
         """A batch's lines, each group with the log it goes to, if that is remembered."""
@@ -158,7 +124,7 @@ class Splitter:
             if is_still(target.log, self.root, target.parts):
                 target.log.looked, target.log.since = now, 0
             else:
-                unlinked = self._close(target)
+                unlinked = target.close()
         opened = target.log is None
         if target.log is None:
             try:
@@ -170,39 +136,31 @@ class Splitter:
         kept, problem = (done, None) if isinstance(done, int) else (done.kept, done.error)
         return Outcome(kept, problem, opened, opened and had, unlinked)
 
-    @staticmethod
-    def _close(target: Target) -> int:
-        """Close a target's log; the number of lines that went to a file which was deleted since it was looked at."""
-        log, target.log = target.log, None
-        if log is None:
-            return 0
-        lost = log.since if log.since and log.is_unlinked() else 0
-        log.close()
-        return lost
-
     def settle(self, target: Target, texts: list[bytes], outcome: int | Outcome) -> list[bytes]:
         """Count an outcome and bound the open files. Lines that belong into the catch-all are given back."""
         if isinstance(outcome, int):
-            self._count(target, texts, outcome)
+            self.count(target, texts, outcome)
+            return []
+        if not target.counts:
+            target.close()
+            if outcome.error is not None:
+                self._say(f"statistics of {target}: {outcome.error.strerror or outcome.error}")
             return []
         self._open.pop(target, None)
-        if not target.counts:
-            self._close(target)
-        elif target.log is not None:
+        if target.log is not None:
             self._open[target] = None
         self._counters.drop(UNLINKED, outcome.unlinked)
-        self._counters.opened += outcome.opened and target.counts
+        self._counters.opened += outcome.opened
         self._counters.reopened += outcome.reopened
         self._evict()
         if outcome.error is not None:
             return self._settle_error(target, texts, outcome, outcome.error)
-        self._count(target, texts, outcome.kept)
+        self.count(target, texts, outcome.kept)
         return []
 
-    def _count(self, target: Target, texts: list[bytes], size: int) -> None:
+    def count(self, target: Target, texts: list[bytes], size: int) -> None:
+        """Count lines that were written, `size` bytes of them."""
         counters = self._counters
-        if not target.counts:
-            return
         counters.writes += 1
         counters.written_lines += len(texts)
         counters.written_bytes += size
@@ -216,10 +174,7 @@ class Splitter:
     def _settle_error(self, target: Target, texts: list[bytes], outcome: Outcome, error: OSError) -> list[bytes]:
         written = b"".join(texts)[: outcome.kept].count(b"\n")
         if written:
-            self._count(target, texts[:written], outcome.kept)
-        if not target.counts:
-            self._say(f"statistics of {target}: {error.strerror or error}")
-            return []
+            self.count(target, texts[:written], outcome.kept)
         lost = texts[written:]
         cause = cause_of(error)
         if cause == MISSING and not target.is_unknown and not self._placement.make_folders and target.log is None:
@@ -230,42 +185,14 @@ class Splitter:
         return []
 
     def _evict(self) -> None:
+        # the order is kept only when it will be needed
         self._is_crowded = 2 * len(self._open) > self._max_open
         while len(self._open) > self._max_open:
             oldest = next(iter(self._open))
             del self._open[oldest]
             if not oldest.stuck:
-                self._counters.drop(UNLINKED, self._close(oldest))
+                self._counters.drop(UNLINKED, oldest.close())
                 self._counters.evicted += 1
-
-    # -- logs whose write doesn't return
-
-    def hold(self, target: Target, texts: list[bytes]) -> None:
-        """Keep lines for a stuck log, as many as there is room for."""
-        size = sum(map(len, texts)) + 100 * len(texts)
-        if target.held_size + size > _MAX_HELD or self.held_size + size > _MAX_HELD_IN_ALL:
-            self._counters.drop(STALLED, len(texts))
-            return
-        target.held += texts
-        target.held_size += size
-        self._held[target] = None
-
-    def release(self, target: Target) -> list[bytes]:
-        """The lines held for a log, which aren't any more."""
-        texts, target.held = target.held, []
-        target.held_size = 0
-        self._held.pop(target, None)
-        return texts
-
-    def give_up(self) -> None:
-        """Count what is held as dropped."""
-        for target in list(self._held):
-            self._counters.drop(STALLED, len(self.release(target)))
-
-    @property
-    def held_size(self) -> int:
-        """Bytes of memory held for stuck logs."""
-        return sum(target.held_size for target in self._held)
 
     # -- all logs
 
@@ -273,19 +200,19 @@ class Splitter:
         """Close every log that isn't stuck, so that the next write opens it anew."""
         for target in list(self._open):
             if not target.stuck:
-                self._counters.drop(UNLINKED, self._close(target))
+                self._counters.drop(UNLINKED, target.close())
                 self._counters.reopened += 1
                 del self._open[target]
 
     def fill_in(self) -> None:
         """Bring the counters of what is there now up to date."""
         self._counters.keys_open = len(self._open)
-        self._counters.lines_held = sum(len(target.held) for target in self._held)
+        self._counters.lines_held = self.held.lines
 
     def close(self) -> None:
         """Close everything that isn't stuck."""
         for target in self._open:
             if not target.stuck:
-                self._counters.drop(UNLINKED, self._close(target))
+                self._counters.drop(UNLINKED, target.close())
         self._open.clear()
         os.close(self.root)

@@ -15,7 +15,8 @@ from queue import SimpleQueue
 
 from log_splitter.batch import Groups
 from log_splitter.counters import STALLED, Counters
-from log_splitter.splitter import Outcome, Splitter, Target, Write
+from log_splitter.splitter import Splitter
+from log_splitter.target import Outcome, Target, Write
 
 _MAX_WAITING = 32  # threads that wait for their file systems
 _LOOK = 0.05  # seconds between two looks at how a write gets on
@@ -86,7 +87,7 @@ class Writer:
             current = self._current
             left = sum(len(texts) for _, _, texts in self._writes)
             self._counters.drop(STALLED, self.stuck_lines + left + (len(current[1]) if current else 0))
-            self._splitter.give_up()
+            self._splitter.held.give_up()
             return
         deadline = time.monotonic() + seconds
         self.submit({})
@@ -95,7 +96,7 @@ class Writer:
                 time.sleep(_LOOK)
                 self.submit({})
         self._counters.drop(STALLED, self.stuck_lines)
-        self._splitter.give_up()
+        self._splitter.held.give_up()
         self._jobs.put(None)
 
     def _begin(self, job: Callable[[int], None]) -> None:
@@ -123,6 +124,7 @@ class Writer:
             self._stuck[target] = texts
             self._ticket += 1
         self._counters.stalls += 1
+        self._splitter.held.add(target, [])
         self._say(f"log of {target}: a write has taken {self._patience:g} s and is left to itself")
         self._start()
         self._jobs.put(self._go_on)
@@ -149,7 +151,7 @@ class Writer:
             del self._stuck[target]
             target.stuck = False
             self._strays += self._splitter.settle(target, texts, outcome)
-            held = self._splitter.release(target)
+            held = self._splitter.held.release(target)
             if held:
                 writes.append((target, None, held))
         return writes
@@ -166,6 +168,7 @@ class Writer:
     def _write_each(self, ticket: int) -> bool:
         """Write what is left to be written; whether it is still this thread's turn then."""
         splitter, turn = self._splitter, self._turn
+        deliver, count = splitter.deliver, splitter.count
         now = time.monotonic()
         for known, raw, texts in self._writes:
             target = known if known is not None else splitter.target(raw or b"")
@@ -173,17 +176,18 @@ class Writer:
                 self._strays += splitter.whole(raw, texts)
                 continue
             if target.stuck:
-                splitter.hold(target, texts)
+                splitter.held.add(target, texts)
                 continue
             self._steps += 1
             self._current = target, texts
-            outcome = splitter.deliver(target, texts, now)
+            outcome = deliver(target, texts, now)
             with turn:
                 if self._ticket != ticket:
                     self._returned.append((target, texts, outcome))
                     return False
                 self._current = None
-            strays = splitter.settle(target, texts, outcome)
-            if strays:
-                self._strays += strays
+            if outcome.__class__ is int:
+                count(target, texts, outcome)
+            else:
+                self._strays += splitter.settle(target, texts, outcome)
         return True

@@ -5,11 +5,12 @@ from contextlib import closing
 
 import pytest
 
+from log_splitter.errors import BadValueError
 from log_splitter.known import Known, read_known
 from tests.live import wait_for
 from tests.registries import LAYOUT, sqlite_config
 from user_wsgi_wrapper.emperor_hook.registry import Registry
-from user_wsgi_wrapper.site import BadValueError, Site
+from user_wsgi_wrapper.site import Site
 
 
 def test_a_file_of_domains(tmp_path):

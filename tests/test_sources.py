@@ -13,10 +13,10 @@ import pytest
 
 from log_splitter import checkpoint
 from log_splitter.checkpoint import Place
+from log_splitter.errors import BadValueError
 from log_splitter.follow import Followed
 from tests.live import wait_for
 from tests.splitting import Splitting, numbers
-from user_wsgi_wrapper.site import BadValueError
 
 # -- datagrams
 
@@ -322,7 +322,8 @@ def test_an_inode_that_was_used_again_is_no_reason_to_skip_lines(tmp_path, writt
 def test_a_checkpoint_is_whole_or_the_one_before(tmp_path):
     path = tmp_path / "checkpoint"
     checkpoint.save(path, Place(1, 2, b"\xff\0", 3))
-    assert checkpoint.load(path) == Place(1, 2, b"\xff\0", 3)
+    place = checkpoint.load(path)
+    assert (place.device, place.inode, place.head, place.offset) == (1, 2, b"\xff\0", 3)
     (tmp_path / "checkpoint.tmp").symlink_to(tmp_path / "elsewhere")
     checkpoint.save(path, Place(1, 2, b"", 4))
     assert checkpoint.load(path).offset == 4
