@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
+gc.disable()  # nothing here makes cycles, and looking for them would cost a tenth of the time
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 # First of all: an Apache that restarts ends us when lines are already in the pipe. Service lets them through.
 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 import argparse
-import gc
 import os
 import resource
 import sys
@@ -23,13 +24,17 @@ from log_splitter import arguments
 from log_splitter.batch import make_batch
 from log_splitter.counters import Counters
 from log_splitter.errors import BadValueError
-from log_splitter.hourly import Hourly
-from log_splitter.known import Known
 from log_splitter.placement import Placement, parse_catch_all, parse_name
 from log_splitter.service import Pace, Service
 from log_splitter.sources import Source, StandardInput
 from log_splitter.splitter import Splitter
 from log_splitter.writer import Writer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from log_splitter.known import Known
 
 _MOST_OPEN = 16_384
 _SPARE = 64  # descriptors for all else
@@ -77,12 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, voice: Voice) -> int:
     counters = Counters()
     batch = make_batch(options.format, options.field, counters)
-    known = Known(options.known) if options.known else None
+    known = _known(options.known)
     splitter = Splitter(
         options.directory, _placement(options), batch, counters, voice.say, _allow_open(options.max_open)
     )
     splitter.known = known.keys if known else None
-    splitter.hourly = Hourly(options.format == "json") if options.statistics else None
+    if options.statistics:
+        from log_splitter.hourly import Hourly
+
+        splitter.hourly = Hourly(options.format == "json")
     source = _source(options, counters, voice.say)
 
     def report() -> None:
@@ -91,11 +99,8 @@ def _run(options: argparse.Namespace, voice: Voice) -> int:
         voice.write(counters.as_json() if options.json else f"log-splitter: {counters.as_text()}")
 
     os.umask(0)  # modes are as the options say
-    # nothing here makes cycles, and looking for them would cost a tenth of the time
-    gc.freeze()
-    gc.disable()
     try:
-        writer = Writer(splitter, counters, voice.say, options.stall)
+        writer = Writer(splitter, counters, voice.say, options.stall, source.is_patient)
         pace = Pace(options.flush_interval, options.memory << 20)
         Service(source, batch, splitter, writer, counters, pace, known, voice.say, report).run()
     finally:
@@ -117,15 +122,24 @@ def _placement(options: argparse.Namespace) -> Placement:
     )
 
 
+# What only some need is imported late: see errors.py.
+def _known(path: str | None) -> Known | None:
+    if path is None:
+        return None
+    from log_splitter.known import Known
+
+    return Known(path)
+
+
 def _source(options: argparse.Namespace, counters: Counters, say: Callable[[str], None]) -> Source:
     if options.listen:
-        from log_splitter.datagrams import Datagrams  # milliseconds that a pipe needn't pay for
+        from log_splitter.datagrams import Datagrams
 
         return Datagrams(options.listen, counters, options.socket_mode, options.socket_owner)
     if options.follow:
         from log_splitter.follow import Followed
 
-        saved = options.checkpoint or options.follow.with_name(options.follow.name + ".checkpoint")
+        saved = options.checkpoint or options.follow + ".checkpoint"
         return Followed(options.follow, saved, say)
     return StandardInput()
 
@@ -141,5 +155,13 @@ def _allow_open(wanted: int | None) -> int:
     return number
 
 
+def program() -> NoReturn:
+    """main() as a program, which doesn't wait for threads that wait for a file system."""
+    status = main()
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -7,7 +7,6 @@ import grp
 import pwd
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from log_splitter.batch import FORMATS
 from log_splitter.errors import shorten
@@ -58,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=__version__)
-    top.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where the logs are; must exist")
+    top.add_argument("--directory", required=True, metavar="DIR", help="where the logs are; must exist")
     _add_input(top.add_argument_group("input"))
     _add_output(top.add_argument_group("output"))
     _add_bounds(top.add_argument_group("bounds"))
@@ -70,10 +69,9 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--field", default="host", metavar="NAME", help="json: the key's field (default: host)")
     where = group.add_mutually_exclusive_group()
     where.add_argument("--listen", type=_socket_path, metavar="unix:PATH", help="read datagrams from this socket")
-    where.add_argument("--follow", type=Path, metavar="FILE", help="read this file and what is added, also rotated")
+    where.add_argument("--follow", metavar="FILE", help="read this file and what is added, also rotated")
     group.add_argument(
         "--checkpoint",
-        type=Path,
         metavar="FILE",
         help="--follow: how far it was read, kept here (default: FILE.checkpoint beside the followed one)",
     )
@@ -96,7 +94,6 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--known",
-        type=Path,
         metavar="FILE",
         help="only these keys have logs: a domain a line, or the registry's sites.db; read again when it changes",
     )
@@ -153,13 +150,13 @@ def _add_bounds(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _socket_path(text: str) -> Path:
+def _socket_path(text: str) -> str:
     kind, _, path = text.partition(":")
     if kind != "unix" or not path:
         raise argparse.ArgumentTypeError(f"{shorten(text)}: unix:PATH is needed")
     if len(path.encode()) > 107:
         raise argparse.ArgumentTypeError(f"{shorten(text)}: a socket's path has at most 107 bytes")
-    return Path(path)
+    return path
 
 
 def _mode(text: str) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from io import BytesIO
-from itertools import repeat
 
 from log_splitter import line
 from log_splitter.counters import Counters
@@ -133,9 +132,10 @@ class SeparatedBatch(Batch):
         return [start + text for text in texts]
 
     def _group(self, lines: Iterable[bytes]) -> bytes:
-        groups = self.groups
-        text = b"\n"
-        for raw, separator, text in map(bytes.partition, lines, repeat(self._separator)):  # noqa: B007
+        groups, separator = self.groups, self._separator
+        raw, found, text = b"", b"", b"\n"
+        for whole in lines:
+            raw, found, text = whole.partition(separator)
             try:
                 groups[raw].append(text)
             except KeyError:
@@ -145,7 +145,7 @@ class SeparatedBatch(Batch):
         groups[raw].pop()
         if not groups[raw]:
             del groups[raw]
-        return raw + separator + text
+        return raw + found + text
 
 
 class JsonBatch(Batch):

@@ -33,9 +33,13 @@ class Datagrams(Source):
     """
 
     def __init__(
-        self, path: Path, counters: Counters, mode: int = 0o660, owner: tuple[int | None, int | None] = (None, None)
+        self,
+        path: str | Path,
+        counters: Counters,
+        mode: int = 0o660,
+        owner: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self._counters = counters
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._buffer = bytearray(_LONGEST_MESSAGE)
@@ -45,7 +49,7 @@ class Datagrams(Source):
             self._socket.close()
             raise
         self.nap = _NAP if _queue() >= _LONG_QUEUE else 0.0
-        self._identity = path.lstat().st_ino
+        self._identity = self.path.lstat().st_ino
         self._waiting = Waiting(self._socket.fileno())
 
     def _bind(self, mode: int, owner: tuple[int | None, int | None]) -> None:

@@ -27,9 +27,9 @@ class Followed(Source):
 
     nap = 0.02
 
-    def __init__(self, path: Path, saved: Path, say: Callable[[str], None]) -> None:
-        self.path = path
-        self._saved = saved
+    def __init__(self, path: str | Path, saved: str | Path, say: Callable[[str], None]) -> None:
+        self.path = Path(path)
+        self._saved = Path(saved)
         self._say = say
         self._descriptor = -1
         self._place = Place(0, 0, b"", 0)
@@ -39,9 +39,9 @@ class Followed(Source):
         self._mark: Place | None = None
         self._saved_at = 0.0
         self._late: tuple[int, float] | None = None
-        place = checkpoint.load(saved)
+        place = checkpoint.load(self._saved)
         if place is not None:
-            self._ahead = checkpoint.files_from(path, place)
+            self._ahead = checkpoint.files_from(self.path, place)
             if not self._ahead:
                 say(f"{path}: the file of the checkpoint is gone; what was not read of it is missing")
 

@@ -20,9 +20,9 @@ class Known:
     Raises OSError or BadValueError if it can't be read to begin with; later the last good state stays.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.keys = read_known(path)
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.keys = read_known(self.path)
         self._state = self._look()
 
     def refresh(self) -> bool:

@@ -12,10 +12,13 @@ from contextlib import suppress
 from log_splitter.batch import Batch
 from log_splitter.counters import STALLED, Counters
 from log_splitter.errors import BadValueError
-from log_splitter.known import Known
 from log_splitter.sources import Source
 from log_splitter.splitter import Splitter
 from log_splitter.writer import Writer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from log_splitter.known import Known
 
 _MANY = 1 << 20  # bytes: a batch isn't worth writing before, if there is more to read
 _PER_KEY = 8 << 10  # bytes for each key that make a write worth its while

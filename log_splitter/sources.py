@@ -20,6 +20,7 @@ class Source:
 
     linger = 0.0  # seconds that others may go on writing after we were told to end
     nap = 0.0  # seconds that lines may wait there, to come in larger blocks
+    is_patient = False  # whether it waits as long as need be, with nobody behind it who would wait too
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """The next block; b"" if none comes in time or `wake` (a descriptor) becomes readable; None at the end."""
@@ -55,7 +56,7 @@ class StandardInput(Source):
         self._descriptor = descriptor
         self._waiting = Waiting(descriptor)
         kind = os.fstat(descriptor).st_mode
-        self._never_waits = stat.S_ISREG(kind)
+        self.is_patient = stat.S_ISREG(kind)
         if stat.S_ISFIFO(kind):
             self.linger = _LINGER
             with suppress(OSError):  # not ours to enlarge: then it holds what it holds
@@ -63,7 +64,7 @@ class StandardInput(Source):
 
     def read(self, seconds: float, wake: int) -> bytes | None:
         """As Source says. Raises OSError."""
-        if self._never_waits or self._waiting.until(seconds, wake):
+        if self.is_patient or self._waiting.until(seconds, wake):
             return os.read(self._descriptor, BLOCK) or None
         return b""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from log_splitter.batch import Batch, Groups
 from log_splitter.counters import MISSING, REFUSED, UNLINKED, Counters, cause_of
-from log_splitter.hourly import Hourly
 from log_splitter.log_file import is_still, open_log
 from log_splitter.placement import Placement
 from log_splitter.target import Held, Outcome, Target, Write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from log_splitter.hourly import Hourly
 
 LOOK_AGAIN = 1.0  # seconds between two looks at whether a log was rotated
 _MAX_RAW = 300  # bytes of a spelling that is worth remembering
@@ -27,7 +29,7 @@ class Splitter:
 
     def __init__(
         self,
-        directory: Path,
+        directory: str,
         placement: Placement,
         batch: Batch,
         counters: Counters,

@@ -25,10 +25,18 @@ _LOOK = 0.05  # seconds between two looks at how a write gets on
 class Writer:
     """Writes one batch at a time. All methods are for one thread, the one that reads.
 
-    `say` takes a one-line message, `patience` is in seconds.
+    `say` takes a one-line message, `patience` is in seconds. One that `is_patient` needs no threads: for a source that
+    waits as long as need be.
     """
 
-    def __init__(self, splitter: Splitter, counters: Counters, say: Callable[[str], None], patience: float) -> None:
+    def __init__(
+        self,
+        splitter: Splitter,
+        counters: Counters,
+        say: Callable[[str], None],
+        patience: float,
+        is_patient: bool = False,
+    ) -> None:
         self._splitter = splitter
         self._counters = counters
         self._say = say
@@ -44,7 +52,9 @@ class Writer:
         self._returned: list[tuple[Target, list[bytes], int | Outcome]] = []
         self._stuck: dict[Target, list[bytes]] = {}  # writes that threads set aside wait for
         self._seen = (0, 0.0)  # the step last seen, and since when
-        self._start()
+        self._is_patient = is_patient
+        if not is_patient:
+            self._start()
 
     # -- the thread that reads
 
@@ -58,6 +68,8 @@ class Writer:
 
     def wait(self, seconds: float) -> bool:
         """Whether no batch is under way, after that time at most."""
+        if self._is_patient:
+            return True
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
@@ -100,6 +112,9 @@ class Writer:
         self._jobs.put(None)
 
     def _begin(self, job: Callable[[int], None]) -> None:
+        if self._is_patient:
+            job(self._ticket)
+            return
         while not self._idle.acquire(timeout=_LOOK):
             self._watch()
         self._seen = (self._steps, time.monotonic())
