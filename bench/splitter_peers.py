@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +20,14 @@ RSYSLOG = """\
 global(workDirectory="{work}")
 module(load="imfile")
 template(name="path" type="list") {{
-    constant(value="{folder}/") property(name="msg" field.delimiter="124" field.number="1") constant(value=".log")
+    constant(value="{folder}/")
+    property(name="msg" field.delimiter="124" field.number="1")
+    constant(value=".log")
 }}
-template(name="line" type="list") {{ property(name="msg" field.delimiter="124" field.number="2") constant(value="\\n") }}
+template(name="line" type="list") {{
+    property(name="msg" field.delimiter="124" field.number="2")
+    constant(value="\\n")
+}}
 input(type="imfile" File="{work}/input" Tag="x" ruleset="split")
 ruleset(name="split") {{
     action(type="omfile" dynaFile="path" template="line" dynaFileCacheSize="{cache}" ioBufferSize="16k")
@@ -47,7 +54,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Job:
-    """What a peer is given: `lines` (pipe) or `vhost_lines` (vhost) in, files in `folder` out, `size` bytes in all."""
+    """What a peer is given: `lines` or `vhost_lines` in, files in `folder` out, `size` bytes in all."""
 
     lines: Path
     vhost_lines: Path
@@ -57,21 +64,51 @@ class Job:
     size: int
 
 
+class Watch:
+    """A process's largest resident memory, looked at every few milliseconds.
+
+    The kernel's own figure has what its parent took before exec(3) in it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.memory = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.005):
+            try:
+                text = self._status.read_text()
+            except OSError:
+                return
+            found = re.search(r"VmHWM:\s+(\d+) kB", text)
+            self.memory = int(found[1]) / 1024 if found else self.memory
+
+    def end(self) -> float:
+        self._ended.set()
+        self._thread.join()
+        return self.memory
+
+
 def measured(command: list[str], stdin: Path | None, stdout: Path | None = None, cwd: Path | None = None) -> Cost:
     """Run a command to its end."""
-    with open(stdin or os.devnull, "rb") as source, open(stdout or os.devnull, "wb") as sink:
+    with Path(stdin or os.devnull).open("rb") as source, Path(stdout or os.devnull).open("wb") as sink:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdin=source, stdout=sink, stderr=subprocess.DEVNULL, cwd=cwd)
         return _end(process, began)
 
 
-def _end(process: subprocess.Popen[bytes], began: float) -> Cost:
+def _end(process: subprocess.Popen[bytes], began: float, watch: Watch | None = None) -> Cost:
+    watch = watch or Watch(process.pid)
     _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    memory = watch.end()
     if process.returncode not in (0, -15):
         raise RuntimeError(f"{process.args}: exit status {process.returncode}")
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Cost(wall, used.ru_utime + used.ru_stime, memory)
 
 
 def served(command: list[str], job: Job, environment: dict[str, str] | None = None) -> Cost:
@@ -80,6 +117,7 @@ def served(command: list[str], job: Job, environment: dict[str, str] | None = No
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
+    watch = Watch(process.pid)
     deadline = began + 600
     wall = 0.0
     while not wall:
@@ -90,21 +128,34 @@ def served(command: list[str], job: Job, environment: dict[str, str] | None = No
         elif time.perf_counter() > deadline or process.poll() is not None:
             process.kill()
             process.wait()
+            watch.end()
             raise RuntimeError(f"{command[0]} wrote {size} of {job.size} bytes")
     process.terminate()
-    cost = _end(process, began)
+    cost = _end(process, began, watch)
     return Cost(wall, cost.cpu, cost.memory)
 
 
 def ours(*options: str) -> Callable[[Job], Cost]:
-    """This project's splitter as it is installed, with all its checks."""
+    """The log-splitter as it is installed, with all its checks."""
 
     def run(job: Job) -> Cost:
-        program = Path(sys.executable).with_name("log-splitter")
-        command = [str(program), "--directory", str(job.folder), "--name", "{key}.log", *options]
-        return measured(command, job.lines)
+        return measured(_command(job, options), job.lines)
 
     return run
+
+
+def _command(job: Job, options: tuple[str, ...]) -> list[str]:
+    program = Path(sys.executable).with_name("log-splitter")
+    return [str(program), "--directory", str(job.folder), "--name", "{key}.log", *options]
+
+
+def ours_from_a_pipe(job: Job) -> Cost:
+    """The same behind a pipe, as behind Apache; what fills the pipe isn't counted."""
+    began = time.perf_counter()
+    with subprocess.Popen(["cat", job.lines], stdout=subprocess.PIPE) as source:
+        process = subprocess.Popen(_command(job, ()), stdin=source.stdout, stderr=subprocess.DEVNULL)
+        source.stdout.close()
+        return _end(process, began)
 
 
 def ideal(job: Job) -> Cost:
@@ -135,10 +186,7 @@ def rsyslog(job: Job) -> Cost:
     work = job.work / "rsyslog"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    (work / "input").symlink_to(job.lines)
-    shutil.copy(job.lines, work / "copy")
-    (work / "input").unlink()
-    (work / "copy").rename(work / "input")
+    os.link(job.lines, work / "input")
     (work / "conf").write_text(RSYSLOG.format(work=work, folder=job.folder, cache=job.keys + 10))
     return served(["/usr/sbin/rsyslogd", "-n", "-f", str(work / "conf"), "-i", str(work / "pid")], job)
 

@@ -1,6 +1,6 @@
 """Lines dealt out to a file a key: this project beside what people use, in turns, in one run.
 
-    python bench/splitter_throughput.py [--rounds N] [--lines N] [--keys N,…] [--disk DIR] [--syslog-ng DIR] [--raw FILE]
+    python bench/splitter_throughput.py [--rounds N] [--keys N,…] [--disk DIR] [--syslog-ng DIR] [--raw FILE]
 
 Run as root, with a virtual environment that has this project installed. Lines have about 200 bytes; keys are Zipf
 distributed. Peers that are missing are left out and named. Times are good for comparing the rows of one run.
@@ -37,17 +37,16 @@ LONGEST = {"gawk": 1_000}  # nor for more than that at all: it takes minutes
 def make_lines(path: Path, separator: str, keys: int, count: int) -> int:
     """Write the input; the bytes that must come out of it."""
     source = random.Random(1)
-    names = [
-        f"{source.choice(('www', 'app', 'shop'))}.site{n}.example.{source.choice(('org', 'com'))}"
-        for n in range(keys)
-    ]
+    firsts, lasts = ("www", "app", "shop"), ("org", "com")
+    names = [f"{source.choice(firsts)}.site{n}.example.{source.choice(lasts)}" for n in range(keys)]
     weights = list(itertools.accumulate(1 / (n + 1) for n in range(keys)))
     size = 0
     with path.open("w") as file:
         for n, name in enumerate(source.choices(names, cum_weights=weights, k=count)):
             text = (
                 f'10.{n % 256}.{n // 256 % 256}.7 - - [24/Aug/2012:10:11:12 +0000] "GET /page/{n} HTTP/1.1" '
-                f'{(200, 200, 304, 404)[n % 4]} {n % 50_000} "-" "{AGENTS[n % 3]}" response-time=0.{n % 1000:03d} {n:012x}\n'
+                f'{(200, 200, 304, 404)[n % 4]} {n % 50_000} "-" "{AGENTS[n % 3]}" '
+                f"response-time=0.{n % 1000:03d} {n:012x}\n"
             )
             file.write(f"{name}{separator}{text}")
             size += len(text)
@@ -61,6 +60,7 @@ def rows(syslog_ng: Path | None) -> dict[str, Callable[[Job], Cost]]:
         "this project, --flush-interval 1": peers.ours("--flush-interval", "1"),
         "this project, --statistics": peers.ours("--statistics"),
         "this project, --max-open 256": peers.ours("--max-open", "256"),
+        "this project, from a pipe": peers.ours_from_a_pipe,
         "C, the ideal": peers.ideal,
         "cat": peers.cat,
         "mawk": peers.awk("mawk"),

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from log_splitter.known import Known
 
-_MANY = 1 << 20  # bytes: a batch isn't worth writing before, if there is more to read
+_MANY = 512 << 10  # bytes: a batch isn't worth writing before, if there is more to read
 _PER_KEY = 8 << 10  # bytes for each key that make a write worth its while
 _SOME = 16 << 10  # a block smaller than that says that lines are trickling in
 _TICK = 1.0  # seconds between two looks at `known`

@@ -25,8 +25,8 @@ _LOOK = 0.05  # seconds between two looks at how a write gets on
 class Writer:
     """Writes one batch at a time. All methods are for one thread, the one that reads.
 
-    `say` takes a one-line message, `patience` is in seconds. One that `is_patient` needs no threads: for a source that
-    waits as long as need be.
+    `say` takes a one-line message, `patience` is in seconds. One that `is_patient` needs no threads: its source waits
+    as long as need be.
     """
 
     def __init__(
