@@ -62,7 +62,7 @@ end
 
 @dataclass(frozen=True)
 class Cost:
-    """Requests a second; nginx's and the splitter's seconds of processor a million requests; lines that are missing."""
+    """Requests a second; nginx's and the splitter's seconds of processor a million requests; missing lines."""
 
     rate: float
     nginx: float
@@ -141,7 +141,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, metavar="S", help="how long (4)")
     parser.add_argument("--raw", type=Path, metavar="FILE", help="write every single number there, as JSON")
     options = parser.parse_args()
-    for path, value in (("net/unix/max_dgram_qlen", "4096"), ("net/core/wmem_default", "4194304")):
+    for path, value in (("net/unix/max_dgram_qlen", "16384"), ("net/core/wmem_default", "16777216")):
         Path("/proc/sys", path).write_text(value)
     found: dict[str, list[Cost]] = {name: [] for name in ROWS}
     for number in range(options.rounds):

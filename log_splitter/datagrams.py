@@ -16,6 +16,7 @@ from log_splitter.sources import BLOCK, Source, Waiting
 _RECEIVE_BUFFER = 8 << 20
 _SO_RCVBUFFORCE = 33
 _NAP = 0.002
+_BREATH = 0.005  # what doesn't fit into the queue meanwhile is lost
 _LONG_QUEUE = 512  # messages: 250,000 a second fit into a nap
 _QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
 _MESSAGES = 512  # received at once
@@ -48,6 +49,7 @@ class Datagrams(Source):
         except BaseException:
             self._socket.close()
             raise
+        self.breath = _BREATH
         self.nap = _NAP if _queue() >= _LONG_QUEUE else 0.0
         self._identity = self.path.lstat().st_ino
         self._waiting = Waiting(self._socket.fileno())

@@ -182,8 +182,7 @@ class Service:
         mark = self._source.mark(self._batch.unfinished)
         self._under_way = _Flush(self._batch.started, mark)
         self._writer.submit(self._batch.take())
-        # the writer needs the interpreter too: it is done sooner if we don't compete with it
-        self._look_after(_BREATH)
+        self._look_after(self._source.breath)
 
     def _look_after(self, seconds: float) -> None:
         """Note that the batch under way is written, if it is within that time."""

@@ -20,6 +20,7 @@ class Source:
 
     linger = 0.0  # seconds that others may go on writing after we were told to end
     nap = 0.0  # seconds that lines may wait there, to come in larger blocks
+    breath = 0.2  # seconds that reading waits for writing, which is done sooner if nobody competes with it
     is_patient = False  # whether it waits as long as need be, with nobody behind it who would wait too
 
     def read(self, seconds: float, wake: int) -> bytes | None:

@@ -151,10 +151,13 @@ class Splitter:
         self._open.pop(target, None)
         if target.log is not None:
             self._open[target] = None
-        self._counters.drop(UNLINKED, outcome.unlinked)
-        self._counters.opened += outcome.opened
-        self._counters.reopened += outcome.reopened
-        self._evict()
+        counters = self._counters
+        if outcome.unlinked:
+            counters.drop(UNLINKED, outcome.unlinked)
+        counters.opened += outcome.opened
+        counters.reopened += outcome.reopened
+        if 2 * len(self._open) > self._max_open or self._is_crowded:
+            self._evict()
         if outcome.error is not None:
             return self._settle_error(target, texts, outcome, outcome.error)
         self.count(target, texts, outcome.kept)

@@ -23,8 +23,8 @@ LINE = re.compile(
     r'127\.0\.0\.1 - - \[.*\] "GET /(\d+) HTTP/1\.1" 404 \d+ "-" "test \d+" response-time=[\d.]+(us| [0-9a-f]{32})'
 )
 QUEUE = {
-    pathlib.Path("/proc/sys/net/unix/max_dgram_qlen"): "4096",
-    pathlib.Path("/proc/sys/net/core/wmem_default"): "4194304",
+    pathlib.Path("/proc/sys/net/unix/max_dgram_qlen"): "16384",
+    pathlib.Path("/proc/sys/net/core/wmem_default"): "16777216",
 }
 
 
