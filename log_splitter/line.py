@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 
-from user_wsgi_wrapper import site
-
 _LABEL = rb"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A part of the law that needs no second look: the last label begins with a letter, so this is no address.
 _PLAIN = re.compile(rb"(?:" + _LABEL + rb"\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_MAX_KEY = site.MAX_DOMAIN + 1  # with a trailing dot; longer ones aren't even looked at
+_MAX_DOMAIN = 253  # as site.MAX_DOMAIN
+_MAX_KEY = _MAX_DOMAIN + 1  # with a trailing dot; longer ones aren't even looked at
 
 
 def canonical(key: bytes) -> bytes | None:
@@ -22,10 +21,12 @@ def canonical(key: bytes) -> bytes | None:
     if len(key) > _MAX_KEY:
         return None
     key = key.lower()
-    if len(key) <= site.MAX_DOMAIN and _PLAIN.fullmatch(key):
+    if len(key) <= _MAX_DOMAIN and _PLAIN.fullmatch(key):
         return key
     if not key.isascii():
         return None
+    from user_wsgi_wrapper import site  # 15 ms that few streams have to pay
+
     try:
         return site.parse_domain(key.decode("ascii")).encode("ascii")
     except site.BadValueError:
@@ -42,9 +43,14 @@ def parse_pipe(line: bytes) -> tuple[bytes | None, bytes]:
 def parse_vhost(line: bytes) -> tuple[bytes | None, bytes]:
     """`key text` or `key:port text`: Apache's %v, or Debian's vhost_combined, stands first."""
     word, space, text = line.partition(b" ")
-    host, colon, port = word.partition(b":")
-    name = canonical(host) if space and (not colon or (port.isdigit() and len(port) <= 5)) else None
+    name = canonical_host(word) if space else None
     return (name, text) if name is not None else (None, line)
+
+
+def canonical_host(word: bytes) -> bytes | None:
+    """`key` or `key:port`: the canonical key, or None."""
+    host, colon, port = word.partition(b":")
+    return canonical(host) if not colon or (port.isdigit() and len(port) <= 5) else None
 
 
 def parse_json(line: bytes, field: str) -> tuple[bytes | None, bytes]:

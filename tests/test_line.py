@@ -134,3 +134,7 @@ def test_a_hostile_line_of_ten_megabytes_costs_little():
     for text in (b"a" * 254, b"a-" * 127, b"a." * 127 + b"-", b"a-a." * 63 + b"_"):
         assert line.canonical(text) is None
     assert time.process_time() - started < 1
+
+
+def test_the_longest_key_is_the_longest_domain():
+    assert line._MAX_DOMAIN == site.MAX_DOMAIN

@@ -1,0 +1,141 @@
+"""A line of JSON a key and hour: requests exactly, the rest exactly at any rate that servers have."""
+
+import json
+
+import pytest
+
+from log_splitter import hourly
+from log_splitter.hourly import Hourly
+from tests.splitting import Splitting
+
+
+def text(status=200, size="5", request="GET / HTTP/1.1", agent="curl", time=" response-time=0.100 3f9c"):
+    return f'1.2.3.4 - - [24/Aug/2012:10:11:12 +0000] "{request}" {status} {size} "-" "{agent}"{time}\n'.encode()
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self):
+        self.now = 1345803072.0  # 2012-08-24T10:11:12Z
+
+    def __call__(self):
+        return self.now
+
+
+def taken(sums):
+    return {key: json.loads(line) for key, line in sums.take()}
+
+
+def one(*texts, is_json=False):
+    sums = Hourly(is_json, Clock())
+    sums.add(b"a.com", list(texts))
+    return taken(sums)[b"a.com"]
+
+
+def test_sums_and_percentiles():
+    texts = [text(status, time=f" response-time={number / 1000:.3f} id") for number, status in
+             enumerate([200] * 50 + [304] * 30 + [404] * 15 + [500] * 5)]  # fmt: skip
+    found = one(*texts)
+    assert found["hour"] == "2012-08-24T10:00:00Z"
+    assert (found["key"], found["requests"], found["measured"], found["bytes"]) == ("a.com", 100, 100, 500)
+    assert found["status"] == {"2xx": 50, "3xx": 30, "4xx": 15, "5xx": 5}
+    assert found["p50"] == pytest.approx(0.049, rel=0.03)
+    assert found["p95"] == pytest.approx(0.094, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "size", "seconds"),
+    [
+        (text(301, "-"), "3xx", 0, 0.1),
+        (text(200, "7", time=""), "2xx", 7, None),
+        (text(200, "7", time=" response-time=0.000 x"), "2xx", 7, 0.0),
+        (text(200, "7", time=" response-time=250ms"), "2xx", 7, 0.25),
+        (text(200, "7", time=" response-time=1500us"), "2xx", 7, 0.0015),
+        (text(200, "7", time=" response-time=12 x"), "2xx", 7, 12.0),
+        # what a visitor puts into a request or a browser's name doesn't count
+        (text(404, "7", request=r"GET /\" 200 999 \" HTTP/1.1"), "4xx", 7, 0.1),
+        (text(404, "7", agent="response-time=99"), "4xx", 7, 0.1),
+        (
+            text(200, "9" * 400, time=" response-time=" + "9" * 400),
+            "2xx",
+            999999999999999,
+            1e20,
+        ),
+    ],
+)
+def test_what_is_read_from_a_line(line, status, size, seconds):
+    found = one(line)
+    assert found["status"] == {status: 1}
+    assert found["bytes"] == size
+    assert found["p50"] == (seconds if seconds in (None, 0.0) else pytest.approx(seconds, rel=0.03))
+
+
+@pytest.mark.parametrize("line", [b"\n", b"x\n", b'" 999 5 \n', b'" 200\n', b"\xff" * 100 + b"\n"])
+def test_a_line_that_says_nothing_counts_as_a_request_alone(line):
+    found = one(line)
+    assert (found["requests"], found["measured"], found["status"]) == (1, 0, {})
+
+
+def test_json_lines_are_read_by_nginxs_names():
+    line = b'{"host": "a.com", "status": 404, "body_bytes_sent": 12, "request_time": "0.250"}\n'
+    found = one(line, is_json=True)
+    assert (found["status"], found["bytes"]) == ({"4xx": 1}, 12)
+    assert found["p50"] == pytest.approx(0.25, rel=0.03)
+
+
+def test_above_a_rate_lines_are_sampled_and_the_sums_still_tell():
+    sums = Hourly(clock=Clock())
+    for _ in range(10):
+        sums.add(b"a.com", [text()] * 20_000)
+    found = taken(sums)[b"a.com"]
+    assert found["requests"] == 200_000
+    assert found["measured"] < 10_000
+    assert found["status"]["2xx"] <= 200_000
+
+
+def test_an_hour_ends_and_the_next_begins_at_nothing():
+    clock = Clock()
+    sums = Hourly(clock=clock)
+    sums.add(b"a.com", [text()])
+    assert not sums.is_over
+    clock.now += 3600
+    assert sums.is_over
+    assert taken(sums)[b"a.com"]["hour"] == "2012-08-24T10:00:00Z"
+    assert not sums.is_over
+    assert taken(sums) == {}
+
+
+def test_keys_are_bounded(monkeypatch):
+    monkeypatch.setattr(hourly, "_MOST_KEYS", 2)
+    sums = Hourly(clock=Clock())
+    for number in range(5):
+        sums.add(b"k%d.com" % number, [text()])
+    assert len(taken(sums)) == 2
+
+
+def test_the_file_lies_beside_the_log_and_its_lines_arent_counted(tmp_path):
+    with Splitting(tmp_path / "logs", "--statistics") as splitting:
+        for number in range(300):
+            splitting.write(b"k%d.com|" % (number % 3) + text())
+        splitting.write(b"..|x\n")
+        counters = splitting.end()
+    assert counters["written_lines"] == 301
+    assert counters["opened"] == 4
+    for number in range(3):
+        path = splitting.log(f"k{number}.com").with_name(f"k{number}.com.access.log.hourly.json")
+        found = json.loads(path.read_bytes())
+        assert (found["key"], found["requests"], found["bytes"]) == (f"k{number}.com", 100, 500)
+
+
+def test_a_link_in_its_place_is_refused_and_the_log_is_written(tmp_path):
+    folder = tmp_path / "logs/a.com"
+    folder.mkdir(parents=True)
+    (folder / "a.com.access.log.hourly.json").symlink_to(tmp_path / "outside")
+    with Splitting(tmp_path / "logs", "--statistics") as splitting:
+        splitting.write(b"a.com|" + text())
+        counters = splitting.end()
+    assert counters["written_lines"] == 1
+    assert counters["dropped"] == {}
+    assert not (tmp_path / "outside").exists()
+    assert "statistics of a.com" in splitting.said()

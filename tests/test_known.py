@@ -1,0 +1,68 @@
+"""The keys that have logs: read from a file of domains or the registry itself, again when that changes."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from log_splitter.errors import BadValueError
+from log_splitter.known import Known, read_known
+from tests.live import wait_for
+from tests.registries import LAYOUT, sqlite_config
+from user_wsgi_wrapper.emperor_hook.registry import Registry
+from user_wsgi_wrapper.site import Site
+
+
+def test_a_file_of_domains(tmp_path):
+    path = tmp_path / "known"
+    path.write_bytes(b"a.com\n  B.com.  # mine\n\n# c.com\nd.com")
+    assert read_known(path) == {b"a.com", b"b.com", b"d.com"}
+
+
+@pytest.mark.parametrize("text", [b"a.com\n..\n", b"a b\n", b"\xff\n", b"1.2.3.4", b"/etc/passwd"])
+def test_what_is_no_domain_is_named_with_its_line(tmp_path, text):
+    path = tmp_path / "known"
+    path.write_bytes(text)
+    with pytest.raises(BadValueError, match=r"known, line \d: .* is no domain"):
+        read_known(path)
+
+
+def test_the_registry_itself_and_what_is_added_to_it(tmp_path):
+    path = tmp_path / "sites.db"
+    registry = Registry(sqlite_config(path), LAYOUT)
+    registry.add(Site("a.com", "Alice"))
+    known = Known(path)
+    assert known.keys == {b"a.com"}
+    assert not known.refresh()
+    registry.add(Site("b.com", "Bob"))
+    wait_for(known.refresh, "the change is seen")
+    assert known.keys == {b"a.com", b"b.com"}
+    registry.remove("a.com")
+    wait_for(known.refresh, "the change is seen")
+    assert known.keys == {b"b.com"}
+    registry.close()
+
+
+def test_another_database_is_refused(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table x (y)")
+    with pytest.raises(BadValueError, match="no such table"):
+        read_known(path)
+
+
+def test_the_last_good_state_stays(tmp_path):
+    path = tmp_path / "known"
+    path.write_text("a.com\n")
+    known = Known(path)
+    path.write_text("broken line\n")
+    with pytest.raises(BadValueError):
+        known.refresh()
+    assert known.keys == {b"a.com"}
+    assert not known.refresh()  # told once
+    path.unlink()
+    with pytest.raises(OSError, match="No such file"):
+        known.refresh()
+    assert known.keys == {b"a.com"}
+    path.write_text("b.com\n")
+    assert known.refresh()
