@@ -13,6 +13,12 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOG = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
+def bare(error: OSError) -> OSError:
+    """An error without its traceback: that leads to frames which hold the error, a cycle never collected here."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
 class Short:
     """A write that didn't do all: the bytes of whole lines that are there now. Half a line was taken back."""
 
@@ -20,7 +26,7 @@ class Short:
 
     def __init__(self, kept: int, error: OSError) -> None:
         self.kept = kept
-        self.error = error
+        self.error = bare(error)
 
 
 class LogFile:

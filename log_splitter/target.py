@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from log_splitter.counters import STALLED, Counters
-from log_splitter.log_file import LogFile
+from log_splitter.log_file import LogFile, bare
 
 _MOST = 256 << 10  # bytes held for one log
 _MOST_IN_ALL = 16 << 20
@@ -62,7 +62,7 @@ class Outcome:
         unlinked: int = 0,
     ) -> None:
         self.kept = kept
-        self.error = error
+        self.error = bare(error) if error is not None else None
         self.opened = opened
         self.reopened = reopened
         self.unlinked = unlinked

@@ -3,6 +3,7 @@
 A FIFO that nobody reads stands in for it: like a disk that hangs, it makes write(2) wait.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -102,6 +103,22 @@ def test_the_others_flow_on_and_the_stuck_one_gets_its_lines_in_order_when_it_ca
     assert counters.stalls == 1
     writer.close(1.0)
     assert counters.written_lines == 30 + 8 + 9
+
+
+def test_failures_leave_no_garbage(made, tmp_path):
+    """The collector is off: what a tenant can repeat for ever must not make cycles."""
+    writer, counters, _ = made
+    (tmp_path / "evil.com.log").mkdir()
+    write(writer, {b"evil.com": [b"1\n"]})
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            write(writer, {b"evil.com": [b"1\n"], b"/": [b"1\n"]})
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
+    assert counters.dropped == {"refused": 51}
 
 
 def test_what_is_held_for_it_is_bounded_and_the_rest_counted(made):
