@@ -8,7 +8,7 @@ would log it once more, answer nothing, or end the worker.
 from __future__ import annotations
 
 import sys
-from io import IOBase, TextIOBase
+from _io import _IOBase, _TextIOBase  # type: ignore[import-not-found]  # an isinstance with io's own is dear: ABCs
 
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
 IN_CALL = "its call"
-_BODY = "its response's iteration"
+IN_BODY = "its response's iteration"
 _CLOSE = "its response's close()"
+GAVE = "the response's iterable gave"
 
 
 class CutShortError(ConnectionResetError):
@@ -52,7 +53,7 @@ def current_environ() -> dict[str, Any] | None:
 
 
 GUARDED_FILES = {current_environ.__code__.co_filename}
-_GUARDS = frozenset(("respond", "__iter__", "close"))
+_GUARDS = frozenset(("respond", "__iter__", "iterate", "close"))
 
 
 class Body:
@@ -76,20 +77,20 @@ class Body:
         try:
             for chunk in self._result:
                 if type(chunk) is not bytes:
-                    check_chunk(chunk, "the response's iterable gave")
+                    check_chunk(chunk, GAVE)
                 if not exchange.sent:
                     if not chunk:
                         continue  # uWSGI sends the headers even for an empty chunk, PEP 3333 says to wait
                     if exchange.writer is None:
-                        raise _not_started()
+                        raise not_started()
                     exchange.sent = True
                 yield chunk
-            if exchange.writer is None and not _is_upgrade(environ):
-                raise _not_started()
+            if exchange.writer is None and not is_upgrade(environ):
+                raise not_started()
         except BaseException as error:
-            if type(error) is GeneratorExit and error.__traceback__ is not None and not error.__traceback__.tb_next:
-                raise  # the server goes no further: the client is gone
-            answer = self._capture.fail(error, environ, exchange, _BODY)
+            if is_hung_up(error):
+                raise
+            answer = self._capture.fail(error, environ, exchange, IN_BODY)
         else:
             return
         # Outside the handler: the exception, its frames and all that they hold are gone before the next chunk.
@@ -99,18 +100,8 @@ class Body:
         """Close the application's iterable, if that wasn't done yet; never raises for what it does."""
         environ = self._environ
         result, self._result = self._result, None
-        if result is None:
-            return
-        try:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            self._capture.record(error, environ, _CLOSE)
-            if _is_interrupt(error):
-                raise
-        if self._capture.pending.parts:
-            self._capture.pending.flush()
+        if result is not None:
+            self._capture.close(result, environ)
 
 
 class Capture:
@@ -174,6 +165,19 @@ class Capture:
                 exchange.headers = []
         return self._cut(exchange)
 
+    def close(self, result: Any, environ: dict[str, Any]) -> None:
+        """Close what the application returned and end the request. Raises KeyboardInterrupt, but not under uWSGI."""
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            self.record(error, environ, _CLOSE)
+            if _is_interrupt(error):
+                raise
+        if self.pending.parts:
+            self.pending.flush()
+
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
         """Write the record of an exception; returns its text."""
         if self.pending.parts:
@@ -210,13 +214,13 @@ class Capture:
 
         Files go through untouched: servers know by their identity that they may use sendfile(2).
         """
-        if isinstance(result, (str, TextIOBase)):
+        if isinstance(result, (str, _TextIOBase)):
             _close_quietly(result)
             raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
         if isinstance(result, (bytes, list, tuple)) or _is_file(result, environ):
-            if exchange.writer is None and not _is_upgrade(environ):
+            if exchange.writer is None and not is_upgrade(environ):
                 _close_quietly(result)
-                raise _not_started()
+                raise not_started()
             if isinstance(result, bytes):
                 return [result]
             if isinstance(result, (list, tuple)):
@@ -235,12 +239,18 @@ class Capture:
         return []
 
 
-def _not_started() -> ResponseError:
+def not_started() -> ResponseError:
+    """What is wrong with a body before any head."""
     return ResponseError("start_response was not called; PEP 3333: before the first byte of the body it has to be")
 
 
-def _is_upgrade(environ: dict[str, Any]) -> bool:
-    # uwsgi.websocket_handshake() has sent the head of the answer itself.
+def is_hung_up(error: BaseException) -> bool:
+    """Whether the server goes no further because the client is gone: it is raised at our own yield."""
+    return type(error) is GeneratorExit and error.__traceback__ is not None and not error.__traceback__.tb_next
+
+
+def is_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether uwsgi.websocket_handshake() has sent the head of the answer itself."""
     return connection.UWSGI is not None and "HTTP_SEC_WEBSOCKET_KEY" in environ
 
 
@@ -260,7 +270,7 @@ def _is_disconnect(error: BaseException) -> bool:
 
 
 def _is_file(result: Any, environ: dict[str, Any]) -> bool:
-    if isinstance(result, IOBase):
+    if isinstance(result, _IOBase):
         return True
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type):

@@ -11,18 +11,31 @@ from __future__ import annotations
 import sys
 
 from user_wsgi_wrapper.runtime import connection
-from user_wsgi_wrapper.runtime.capture import GUARDED_FILES, IN_CALL, Capture
+from user_wsgi_wrapper.runtime.capture import (
+    GAVE,
+    GUARDED_FILES,
+    IN_BODY,
+    IN_CALL,
+    Body,
+    Capture,
+    is_hung_up,
+    is_upgrade,
+    not_started,
+)
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.pep3333 import KNOWN_STATUSES, check_headers, check_status
+from user_wsgi_wrapper.runtime.pep3333 import KNOWN_STATUSES, check_chunk, check_headers, check_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from user_wsgi_wrapper.runtime.streams import ErrorStream
 
     Application = Callable[..., Any]
+
+KNOWN_TYPES = 64
+_GENERATOR = type(_ for _ in ())
 
 
 def serving(capture: Capture, prepare: Callable[[], None]) -> Application:
@@ -50,7 +63,11 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
     heads: dict[str, list[tuple[str, str]]] = {}  # the headers that came with a status last, all sound
     server: Any = None  # uWSGI's start_response and its write(), the same objects for all requests
     writer: Any = None
-    told: Any = None  # in this request: nothing yet, then the headers, or an Exchange where more has to be known
+    # In this request: nothing, then the headers that start_response was called with, then, with bytes out, a tuple that
+    # holds them. An Exchange where more has to be known.
+    told: Any = None
+    iterables: set[type] = set()  # types of results that are iterables and nothing more
+    files: set[type] = set()  # types of results that are handed on as they are
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         nonlocal told
@@ -84,7 +101,9 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
         if type(told) is not Exchange:
             made = Exchange(server)
             if told is not None:
-                made.headers, made.writer = told, writer
+                made.writer = writer
+                made.sent = type(told) is tuple
+                made.headers = told[0] if made.sent else told
             told = made
         return told  # type: ignore[no-any-return]
 
@@ -104,13 +123,59 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
         return otherwise(result, environ)
 
     def otherwise(result: Any, environ: dict[str, Any]) -> Any:
+        kind = type(result)
         try:
-            result = capture.guard(result, environ, exchange())
+            if kind in iterables:
+                given = iterate(result, environ)
+                next(given)
+            elif kind in files and told is not None:
+                given = result
+            else:
+                given = capture.guard(result, environ, exchange())
+                if _is_lasting(kind) and len(iterables) + len(files) < KNOWN_TYPES:
+                    if hasattr(kind, "read") and given is result:
+                        files.add(kind)
+                    elif type(given) is Body and not hasattr(result, "read"):
+                        iterables.add(kind)
         except BaseException as error:
             return failed(error, environ)
         if parts:
             capture.pending.flush()
-        return result
+        return given
+
+    def iterate(result: Any, environ: dict[str, Any]) -> Iterator[bytes]:
+        """What `Body` does, as a generator that has been begun: its own close() then does what Body.close does."""
+        nonlocal told
+        try:
+            yield b""  # for who begins it
+            try:
+                chunks = iter(result)
+                for chunk in chunks:
+                    if type(chunk) is not bytes:
+                        check_chunk(chunk, GAVE)
+                    if chunk:
+                        if told is None:
+                            raise not_started()
+                        if type(told) is Exchange:
+                            told.sent = True
+                        else:
+                            told = (told,)
+                        yield chunk
+                        break
+                for chunk in chunks:
+                    if type(chunk) is not bytes:
+                        check_chunk(chunk, GAVE)
+                    yield chunk
+                if told is None and not is_upgrade(environ):
+                    raise not_started()
+                return
+            except BaseException as error:
+                if is_hung_up(error):
+                    raise
+                answer = capture.fail(error, environ, exchange(), IN_BODY)
+            yield from answer
+        finally:
+            capture.close(result, environ)
 
     def failed(error: BaseException, environ: dict[str, Any]) -> Any:
         result = capture.fail(error, environ, exchange(), IN_CALL)
@@ -129,6 +194,11 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
 
     app = opening
     return respond
+
+
+def _is_lasting(kind: type) -> bool:
+    """Whether a class lives on anyhow: one that was made in a request must not be kept, nor what it refers to."""
+    return kind is _GENERATOR or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 def _adopt(stream: Any, errors: ErrorStream) -> None:
