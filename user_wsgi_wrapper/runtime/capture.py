@@ -8,7 +8,7 @@ would log it once more, answer nothing, or end the worker.
 from __future__ import annotations
 
 import sys
-from _io import _IOBase, _TextIOBase  # type: ignore[import-not-found]  # an isinstance with io's own is dear: ABCs
+from _io import _IOBase, _TextIOBase  # an isinstance with io's own is dear: ABCs
 
 from user_wsgi_wrapper.runtime import connection, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 IN_CALL = "its call"
 IN_BODY = "its response's iteration"
-_CLOSE = "its response's close()"
+IN_CLOSE = "its response's close()"
 GAVE = "the response's iterable gave"
 
 
@@ -172,7 +172,7 @@ class Capture:
             if close is not None:
                 close()
         except BaseException as error:
-            self.record(error, environ, _CLOSE)
+            self.record(error, environ, IN_CLOSE)
             if _is_interrupt(error):
                 raise
         if self.pending.parts:

@@ -16,6 +16,7 @@ from user_wsgi_wrapper.runtime.capture import (
     GUARDED_FILES,
     IN_BODY,
     IN_CALL,
+    IN_CLOSE,
     Body,
     Capture,
     is_hung_up,
@@ -47,7 +48,8 @@ def serving(capture: Capture, prepare: Callable[[], None]) -> Application:
     # With this option uWSGI takes bytes for what PEP 3333 says they are: an iterable of numbers.
     if "wsgi-strict" in options or b"wsgi-strict" in options:
         return capture.respond
-    cores = [_core(capture, prepare) for _ in range(connection.UWSGI.cores)]
+    count = connection.UWSGI.cores
+    cores = [_core(capture, prepare, count > 1) for _ in range(count)]
     if len(cores) == 1:
         return cores[0]
 
@@ -57,15 +59,15 @@ def serving(capture: Capture, prepare: Callable[[], None]) -> Application:
     return respond
 
 
-def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
+def _core(capture: Capture, prepare: Callable[[], None], begins: bool) -> Application:
+    # `begins`: whether a body may be closed before it was iterated, as in the asynchronous modes
     app: Application = capture.app
     parts, join = capture.pending.parts, b"".join
     heads: dict[str, list[tuple[str, str]]] = {}  # the headers that came with a status last, all sound
     server: Any = None  # uWSGI's start_response and its write(), the same objects for all requests
     writer: Any = None
-    # In this request: nothing, then the headers that start_response was called with, then, with bytes out, a tuple that
-    # holds them. An Exchange where more has to be known.
-    told: Any = None
+    told: Any = None  # in this request: nothing yet, then the headers, or an Exchange where more has to be known
+    sending: Any = None  # not None while a body is iterated whose first bytes are out
     iterables: set[type] = set()  # types of results that are iterables and nothing more
     files: set[type] = set()  # types of results that are handed on as they are
 
@@ -97,14 +99,16 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
         exchange()(data)
 
     def exchange() -> Exchange:
-        nonlocal told
+        nonlocal told, sending
         if type(told) is not Exchange:
             made = Exchange(server)
             if told is not None:
-                made.writer = writer
-                made.sent = type(told) is tuple
-                made.headers = told[0] if made.sent else told
+                made.headers, made.writer = told, writer
+            if sending is not None:
+                sending = made
             told = made
+        if sending is not None:
+            told.sent = True
         return told  # type: ignore[no-any-return]
 
     def respond(environ: dict[str, Any], start_response: Application) -> Any:
@@ -127,7 +131,8 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
         try:
             if kind in iterables:
                 given = iterate(result, environ)
-                next(given)
+                if begins:
+                    next(given)
             elif kind in files and told is not None:
                 given = result
             else:
@@ -135,7 +140,7 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
                 if _is_lasting(kind) and len(iterables) + len(files) < KNOWN_TYPES:
                     if hasattr(kind, "read") and given is result:
                         files.add(kind)
-                    elif type(given) is Body and not hasattr(result, "read"):
+                    elif type(given) is Body and hasattr(kind, "close") and not hasattr(result, "read"):
                         iterables.add(kind)
         except BaseException as error:
             return failed(error, environ)
@@ -144,38 +149,38 @@ def _core(capture: Capture, prepare: Callable[[], None]) -> Application:
         return given
 
     def iterate(result: Any, environ: dict[str, Any]) -> Iterator[bytes]:
-        """What `Body` does, as a generator that has been begun: its own close() then does what Body.close does."""
-        nonlocal told
+        """What `Body` does, as a generator: less is called."""
+        nonlocal sending
         try:
-            yield b""  # for who begins it
-            try:
-                chunks = iter(result)
-                for chunk in chunks:
-                    if type(chunk) is not bytes:
-                        check_chunk(chunk, GAVE)
-                    if chunk:
-                        if told is None:
-                            raise not_started()
-                        if type(told) is Exchange:
-                            told.sent = True
-                        else:
-                            told = (told,)
-                        yield chunk
-                        break
-                for chunk in chunks:
-                    if type(chunk) is not bytes:
-                        check_chunk(chunk, GAVE)
-                    yield chunk
-                if told is None and not is_upgrade(environ):
-                    raise not_started()
-                return
-            except BaseException as error:
-                if is_hung_up(error):
-                    raise
-                answer = capture.fail(error, environ, exchange(), IN_BODY)
-            yield from answer
+            if begins:
+                yield b""  # not sent: from here on close() reaches what stands below
+            for chunk in result:
+                if type(chunk) is not bytes:
+                    check_chunk(chunk, GAVE)
+                if sending is None:
+                    if not chunk:
+                        continue
+                    if told is None:
+                        raise not_started()
+                    sending = told
+                yield chunk
+            if told is None and not is_upgrade(environ):
+                raise not_started()
+        except BaseException as error:
+            if is_hung_up(error):
+                raise
+            answer = capture.fail(error, environ, exchange(), IN_BODY)
+        else:
+            return
         finally:
-            capture.close(result, environ)
+            sending = None
+            try:
+                result.close()
+            except BaseException as error:
+                capture.record(error, environ, IN_CLOSE)
+            if parts:
+                capture.pending.flush()
+        yield from answer
 
     def failed(error: BaseException, environ: dict[str, Any]) -> Any:
         result = capture.fail(error, environ, exchange(), IN_CALL)
