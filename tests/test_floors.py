@@ -21,7 +21,7 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 LEAVES = {
     f"{RUNTIME} 1": """
         beneath capture connection core error_log error_page exchange failure http_file loader pep3333 request
-        static streams
+        standard static streams
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import traceback
+
+from user_wsgi_wrapper.runtime import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import traceback
     from types import TracebackType
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -35,11 +37,25 @@ def format_exception(error: BaseException) -> str:
         trace = _skip_ours(error.__traceback__)
         if trace is None and isinstance(error, ResponseError):
             return ""  # found in what the application returned: none of its frames is on the stack any more
-        formatted = traceback.TracebackException(type(error), error, trace)
+        formatted = standard.load("traceback").TracebackException(type(error), error, trace)
         _drop_ours(formatted, 0)
         return "".join(formatted.format()).rstrip("\n")
     except BaseException as failure:
-        return f"{describe(error)} (no traceback: {describe(failure)})"
+        return f"{_frames(error)}{describe(error)} (no lines of code: {describe(failure)})"
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, by what needs no module, no file and hardly any memory."""
+    lines: list[str] = []
+    try:
+        trace = _skip_ours(error.__traceback__)
+        while trace is not None and len(lines) < 1000:
+            code = trace.tb_frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}\n')
+            trace = trace.tb_next
+    except BaseException:
+        return ""
+    return f"Traceback (most recent call last):\n{''.join(lines)}" if lines else ""
 
 
 def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
