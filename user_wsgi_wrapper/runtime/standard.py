@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from _frozen_importlib_external import PathFinder  # importlib.machinery's own, and there already
 from _thread import get_ident
-from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
