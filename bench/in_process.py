@@ -1,4 +1,4 @@
-"""A program that times one peer in a process of its own: a line `CASE COUNT` on its input, nanoseconds a round on its output.
+"""Times one peer in a process of its own: takes lines `CASE COUNT`, answers each with the nanoseconds of that round.
 
     python bench/in_process.py PEER
 
@@ -23,7 +23,7 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench" / "apps")]
 
-from bench import peers
+from bench import peers  # noqa: E402
 
 OURS_UWSGI = "this project, under uWSGI"
 OURS = "this project, under another server"

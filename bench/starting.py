@@ -24,7 +24,7 @@ def start(wrapped: bool) -> tuple[float, float, float]:
 
 
 class Starts:
-    """Starts measured in turns: `milliseconds` is to be called, the memory of the same starts is kept in two lists."""
+    """Starts, to be measured in turns by `milliseconds`; the memory of the same starts is kept in two lists."""
 
     def __init__(self, wrapped: bool) -> None:
         self._wrapped = wrapped

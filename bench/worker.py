@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.bare_uwsgi import packet
+from tests.bare_uwsgi import packet  # noqa: E402
 
 UWSGI = "/usr/bin/uwsgi"  # Debian's: what a site is served by
 ENTRY = ROOT / "user_wsgi_wrapper" / "user_wsgi_wrapper.py"
@@ -60,8 +60,8 @@ buffer-size = 32768
 class Worker:
     """A context manager around one uWSGI that serves `app`, bare or `wrapped`; `under` is a command to run it with.
 
-    `options` are further lines of its configuration, `environ` further environment variables. Unless `mapped` is false
-    it has a vassal's static mapping.
+    `options` are further lines of its configuration, `environ` further environment variables. Unless `mapped` is
+    false it has a vassal's static mapping.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class Worker:
             "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
             "GLIBC_TUNABLES": _TUNABLES if under else "",
             "SITE_DOMAIN": "tenant.example", "SITE_WSGI_FILE": str(app), "SITE_ERROR_LOG": str(self.log),
-            "SITE_STATIC": f"/static={self.folder}/static", "SITE_ERROR_PAGE": str(self.folder / "500.html"), **(environ or {}),
+            "SITE_STATIC": f"/static={self.folder}/static", "SITE_ERROR_PAGE": str(self.folder / "500.html"),
+            **(environ or {}),
         }  # fmt: skip
 
     def __enter__(self) -> Worker:

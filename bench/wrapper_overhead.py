@@ -26,6 +26,9 @@ from bench.worker import Worker, request
 
 APPS = Path(__file__).resolve().with_name("apps")
 BIG = 10_000_000  # bytes
+COUNTED = (  # application, requests, threads
+    ("empty", 3000, 1), ("empty", 3000, 4), ("generator", 3000, 1), ("flask_hello", 1000, 1), ("send_file", 100, 1)
+)  # fmt: skip
 Values = dict[str, list[float]]
 
 
@@ -45,9 +48,7 @@ class Bench:
     def instructions(self) -> dict[str, Values]:
         """User instructions a request under real uWSGI, bare and wrapped."""
         found: dict[str, Values] = {}
-        for name, count, threads in (
-            ("empty", 3000, 1), ("empty", 3000, 4), ("generator", 3000, 1), ("flask_hello", 1000, 1), ("send_file", 100, 1)
-        ):  # fmt: skip
+        for name, count, threads in COUNTED:
             rows: Values = {"bare": [], "this project": []}
             for heap in instructions.HEAPS:
                 for row, taken in rows.items():

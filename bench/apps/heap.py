@@ -1,4 +1,4 @@
-"""Objects of every size, as many as HEAP says, so that the allocator's pools are filled differently in each process."""
+"""Objects of every size, as many as HEAP says: so the allocator's pools are filled differently in each process."""
 
 import os
 

@@ -1,10 +1,11 @@
-"""The application that BENCH_APP names under the peer that BENCH_PEER names, over the files of BENCH_STATIC if it is set."""
+"""The application that BENCH_APP names under the peer that BENCH_PEER names, over BENCH_STATIC's files if it is set."""
 
 import importlib
 import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bench import peers
 
 application = importlib.import_module(os.environ["BENCH_APP"]).application
