@@ -1,4 +1,4 @@
-"""The application that BENCH_APP names under the peer that BENCH_PEER names, over BENCH_STATIC's files if it is set."""
+"""The application that BENCH_APP names under the peer of BENCH_PEER, over BENCH_STATIC's files if it is set."""
 
 import importlib
 import os
