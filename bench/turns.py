@@ -53,7 +53,7 @@ class Child:
 def table(title: str, unit: str, values: Mapping[str, list[float]], base: str, digits: int = 0) -> str:
     """Markdown: each row's median, its spread, what it is above the base row and its ratio to it."""
     zero = statistics.median(values[base])
-    lines = [f"| {title} | {unit} | least - most | above bare | ratio |", "| :--- | ---: | ---: | ---: | ---: |"]
+    lines = [f"| {title} | {unit} | least - most | above {base} | ratio |", "| :--- | ---: | ---: | ---: | ---: |"]
     for name, taken in values.items():
         median = statistics.median(taken)
         spread = f"{min(taken):,.{digits}f} - {max(taken):,.{digits}f}"

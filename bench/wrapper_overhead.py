@@ -68,10 +68,15 @@ class Bench:
         for name in ("bare", "this project", *peers.CAPTURING):
             print(f"peers: {name}", file=sys.stderr)
             ours = name == "this project"
-            environ = {**self.environ, "BENCH_APP": "empty", "BENCH_PEER": name, "HEAP": "0"}
-            count = 3000 if name in ("bare", "this project", "Paste ErrorMiddleware") else 300
+            environ = {**self.environ, "BENCH_APP": "empty", "BENCH_PEER": name}
             app = APPS / ("empty.py" if ours else "peer.py")
-            rows[name] = [instructions.a_request(app, ours, requests=count, environ=environ)]
+            close = name in ("bare", "this project", "Paste ErrorMiddleware")
+            rows[name] = [
+                instructions.a_request(
+                    app, ours, requests=3000 if close else 300, environ={**environ, "HEAP": str(heap)}
+                )
+                for heap in (instructions.HEAPS if close else (0,))
+            ]
         return {"empty": rows}
 
     def times(self) -> dict[str, Values]:
@@ -119,7 +124,7 @@ class Bench:
                     return lambda: worker.microseconds(data, count)
 
                 rows = {name: measure(worker, data, count) for name, worker in workers.items()}
-                found[f"microseconds, {case}"] = turns(rows, self.rounds, case)
+                found[f"microseconds, {case}"] = turns(rows, 3 * self.rounds, case)
         finally:
             for worker in workers.values():
                 worker.__exit__()
