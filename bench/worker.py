@@ -60,7 +60,8 @@ buffer-size = 32768
 class Worker:
     """A context manager around one uWSGI that serves `app`, bare or `wrapped`; `under` is a command to run it with.
 
-    `options` are further lines of its configuration, `environ` further environment variables.
+    `options` are further lines of its configuration, `environ` further environment variables. Unless `mapped` is
+    false it has a vassal's static mapping.
     """
 
     def __init__(
@@ -71,18 +72,16 @@ class Worker:
         options: Sequence[str] = (),
         environ: dict[str, str] | None = None,
         threads: int = 1,
+        mapped: bool = True,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="uww-bench-"))
         self.socket = self.folder / "s"
         self.log = self.folder / "error.log"
         self.output = self.folder / "server.log"
-        lines = [
-            f"file = {ENTRY if wrapped else app}",
-            f"uwsgi-socket = {self.socket}",
-            f"chdir = {app.parent}",
-            f"static-map = /static/={self.folder}/static/",
-        ]
+        lines = [f"file = {ENTRY if wrapped else app}", f"uwsgi-socket = {self.socket}", f"chdir = {app.parent}"]
         (self.folder / "static").mkdir()
+        if mapped:
+            lines.append(f"static-map = /static/={self.folder}/static/")
         if threads > 1:
             lines.append(f"threads = {threads}")
         (self.folder / "vassal.ini").write_text("[uwsgi]" + _OPTIONS + "\n".join([*lines, *options]) + "\n")
@@ -154,6 +153,12 @@ class Worker:
                     parts.append(part)
                 answer = b"".join(parts)
         return answer
+
+    def microseconds(self, data: bytes, times: int) -> float:
+        """The mean of so many requests, one after the other, as their client sees them."""
+        began = time.perf_counter()
+        self.ask(data, times)
+        return 1e6 * (time.perf_counter() - began) / times
 
 
 def request(path: str = "/", **more: str) -> bytes:

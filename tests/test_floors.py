@@ -23,8 +23,8 @@ LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath black_box callable_name capture caught connection core database_file disconnect django_setup
         error_log error_page exchange failure file_access hooks http_file loader missing_module module_search origin
-        own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch rules
-        server_memory settings shadow source_fault spool spool_file static streams watch worker
+        own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch result
+        rules server_memory settings shadow source_fault spool spool_file static streams watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker

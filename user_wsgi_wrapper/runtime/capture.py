@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import sys
 import threading
-from io import IOBase, TextIOBase
 
 from user_wsgi_wrapper.runtime import connection, disconnect, request
 from user_wsgi_wrapper.runtime.error_page import STATUS
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.failure import ResponseError, describe, free_memory
+from user_wsgi_wrapper.runtime.failure import describe, free_memory
 from user_wsgi_wrapper.runtime.pep3333 import check_chunk
 from user_wsgi_wrapper.runtime.records import Records
+from user_wsgi_wrapper.runtime.result import close_quietly, is_file, is_text, is_upgrade, not_iterable, not_started
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 
 IN_CALL = "its call"
-_BODY = "its response's iteration"
-_CLOSE = "its response's close()"
+IN_BODY = "its response's iteration"
+IN_CLOSE = "its response's close()"
+GAVE = "the response's iterable gave"
 
 
 class CutShortError(ConnectionResetError):
@@ -58,7 +59,7 @@ def request_of(frame: FrameType | None) -> dict[str, Any] | None:
 
 
 GUARDED_FILES = {current_environ.__code__.co_filename}
-_GUARDS = frozenset(("respond", "__iter__", "close"))
+_GUARDS = frozenset(("respond", "__iter__", "iterate", "close"))
 
 
 class Body:
@@ -82,20 +83,20 @@ class Body:
         try:
             for chunk in self._result:
                 if type(chunk) is not bytes:
-                    check_chunk(chunk, "the response's iterable gave")
+                    check_chunk(chunk, GAVE)
                 if not exchange.sent:
                     if not chunk:
                         continue  # uWSGI sends the headers even for an empty chunk, PEP 3333 says to wait
                     if exchange.writer is None:
-                        raise _not_started()
+                        raise not_started()
                     exchange.sent = True
                 yield chunk
-            if exchange.writer is None and not _is_upgrade(environ):
-                raise _not_started()
+            if exchange.writer is None and not is_upgrade(environ):
+                raise not_started()
         except BaseException as error:
-            if type(error) is GeneratorExit and error.__traceback__ is not None and not error.__traceback__.tb_next:
-                raise  # the server goes no further: the client is gone
-            answer = self._capture.fail(error, environ, exchange, _BODY)
+            if disconnect.is_hung_up(error):
+                raise
+            answer = self._capture.fail(error, environ, exchange, IN_BODY)
         else:
             return
         # Outside the handler: the exception, its frames and all that they hold are gone before the next chunk.
@@ -105,20 +106,8 @@ class Body:
         """Close the application's iterable, if that wasn't done yet; never raises for what it does."""
         environ = self._environ
         result, self._result = self._result, None
-        if result is None:
-            return
-        try:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            self._capture.record(error, environ, _CLOSE)
-            if _is_interrupt(error):
-                raise
-        if self._capture.pending.parts:
-            self._capture.pending.flush()
-        if self._capture.leave is not None:
-            self._capture.leave(environ)
+        if result is not None:
+            self._capture.close(result, environ)
 
 
 class Capture:
@@ -190,6 +179,21 @@ class Capture:
             return []  # nobody is left to be told
         return self._cut(exchange)
 
+    def close(self, result: Any, environ: dict[str, Any]) -> None:
+        """Close what the application returned and end the request. Raises KeyboardInterrupt, but not under uWSGI."""
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            self.record(error, environ, IN_CLOSE)
+            if _is_interrupt(error):
+                raise
+        if self.pending.parts:
+            self.pending.flush()
+        if self.leave is not None:
+            self.leave(environ)
+
     def record(self, error: BaseException, environ: dict[str, Any], where: str) -> str:
         """Write the record of an exception; returns its text, "" if it is only counted.
 
@@ -223,14 +227,14 @@ class Capture:
 
         Files go through untouched: servers know by their identity that they may use sendfile(2).
         """
-        if isinstance(result, (str, TextIOBase)):
-            _close_quietly(result)
-            raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
+        if is_text(result):
+            close_quietly(result)
+            raise not_iterable(result)
         is_plain = isinstance(result, (bytes, list, tuple)) and not hasattr(result, "close")
-        if is_plain or _is_file(result, environ):
-            if exchange.writer is None and not _is_upgrade(environ):
-                _close_quietly(result)
-                raise _not_started()
+        if is_plain or is_file(result, environ):
+            if exchange.writer is None and not is_upgrade(environ):
+                close_quietly(result)
+                raise not_started()
             if isinstance(result, bytes):
                 return [result]
             if isinstance(result, (list, tuple)):
@@ -238,8 +242,8 @@ class Capture:
                     check_chunk(chunk, "the response holds")
             return result
         if not hasattr(type(result), "__iter__") and not hasattr(type(result), "__getitem__"):
-            _close_quietly(result)  # a coroutine that is never closed is a warning more
-            raise ResponseError(f"the application returned {_name(result)}; PEP 3333: an iterable of bytes is needed")
+            close_quietly(result)  # a coroutine that is never closed is a warning more
+            raise not_iterable(result)
         return Body(self, result, environ, exchange)
 
     def _cut(self, exchange: Exchange) -> Iterable[bytes]:
@@ -255,15 +259,6 @@ def _cut_short() -> Iterator[bytes]:
     raise CutShortError(errno.ECONNRESET, "the response is cut short: the application failed")
 
 
-def _not_started() -> ResponseError:
-    return ResponseError("start_response was not called; PEP 3333: before the first byte of the body it has to be")
-
-
-def _is_upgrade(environ: dict[str, Any]) -> bool:
-    # uwsgi.websocket_handshake() has sent the head of the answer itself.
-    return connection.UWSGI is not None and "HTTP_SEC_WEBSOCKET_KEY" in environ
-
-
 def _is_interrupt(error: BaseException) -> bool:
     # Ctrl-C on a server that runs in a terminal; under uWSGI, and in other threads, it can only be the tenant's own.
     return (
@@ -271,26 +266,3 @@ def _is_interrupt(error: BaseException) -> bool:
         and connection.UWSGI is None
         and threading.current_thread() is threading.main_thread()
     )
-
-
-def _is_file(result: Any, environ: dict[str, Any]) -> bool:
-    if isinstance(result, IOBase):
-        return True
-    wrapper = environ.get("wsgi.file_wrapper")
-    if isinstance(wrapper, type):
-        return isinstance(result, wrapper)
-    # uWSGI's wrapper gives back what it was given, which needs a read() and nothing else.
-    return wrapper is not None and hasattr(result, "read")
-
-
-def _close_quietly(result: Any) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        try:
-            close()
-        except Exception:  # noqa: S110  the answer is a failure already, and it has its record
-            pass
-
-
-def _name(result: object) -> str:
-    return "None" if result is None else f"an object of type {type(result).__name__}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import struct
 import sys
 import threading
 
@@ -36,6 +35,8 @@ def option(name: str) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
+# struct linger {1, 0}, without a module that only this would need
+_RESET = (1).to_bytes(4, sys.byteorder) + bytes(4)
 _held = threading.BoundedSemaphore(HELD_CONNECTIONS)
 
 
@@ -61,7 +62,7 @@ def _ends_in_reset(fd: int) -> bool:
     connection = _socket.socket(fileno=os.dup(fd))
     try:
         if connection.family in (_socket.AF_INET, _socket.AF_INET6):
-            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
             return True
         connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         return True  # unread bytes, or the other end is gone

@@ -11,18 +11,23 @@ from __future__ import annotations
 import sys
 
 from user_wsgi_wrapper.runtime import connection
-from user_wsgi_wrapper.runtime.capture import GUARDED_FILES, IN_CALL, Body, Capture
+from user_wsgi_wrapper.runtime.capture import GAVE, GUARDED_FILES, IN_BODY, IN_CALL, IN_CLOSE, Body, Capture
+from user_wsgi_wrapper.runtime.disconnect import is_hung_up
 from user_wsgi_wrapper.runtime.exchange import Exchange
-from user_wsgi_wrapper.runtime.pep3333 import KNOWN_STATUSES, check_headers, check_status
+from user_wsgi_wrapper.runtime.pep3333 import KNOWN_STATUSES, check_chunk, check_headers, check_status
+from user_wsgi_wrapper.runtime.result import is_upgrade, not_started
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from user_wsgi_wrapper.runtime.streams import ErrorStream
 
     Application = Callable[..., Any]
+
+KNOWN_TYPES = 64
+_GENERATOR = type(_ for _ in ())
 
 
 def serving(capture: Capture, prepare: Callable[[int], None], flags: Any) -> Application:
@@ -34,7 +39,8 @@ def serving(capture: Capture, prepare: Callable[[int], None], flags: Any) -> App
     # With this option uWSGI takes bytes for what PEP 3333 says they are: an iterable of numbers.
     if connection.option("wsgi-strict") is not None:
         return capture.respond
-    cores = [_core(capture, prepare, flags, number) for number in range(connection.UWSGI.cores)]
+    count = connection.UWSGI.cores
+    cores = [_core(capture, prepare, flags, number, count > 1) for number in range(count)]
     if len(cores) == 1:
         return cores[0]
 
@@ -44,13 +50,17 @@ def serving(capture: Capture, prepare: Callable[[int], None], flags: Any) -> App
     return respond
 
 
-def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: int) -> Application:
+def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: int, begins: bool) -> Application:
+    # `begins`: whether a body may be closed before it was iterated, as in the asynchronous modes
     app: Application = capture.app
     parts, join = capture.pending.parts, b"".join
     heads: dict[str, list[tuple[str, str]]] = {}  # the headers that came with a status last, all sound
     server: Any = None  # uWSGI's start_response and its write(), the same objects for all requests
     writer: Any = None
     told: Any = None  # in this request: nothing yet, then the headers, or an Exchange where more has to be known
+    sending: Any = None  # not None while a body is iterated whose first bytes are out
+    iterables: set[type] = set()  # types of results that are iterables and nothing more
+    files: set[type] = set()  # types of results that are handed on as they are
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         nonlocal told
@@ -82,12 +92,16 @@ def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: 
         exchange()(data)
 
     def exchange() -> Exchange:
-        nonlocal told
+        nonlocal told, sending
         if type(told) is not Exchange:
             made = Exchange(server)
             if told is not None:
                 made.headers, made.writer = told, writer
+            if sending is not None:
+                sending = made
             told = made
+        if sending is not None:
+            told.sent = True
         return told  # type: ignore[no-any-return]
 
     def respond(environ: dict[str, Any], start_response: Application) -> Any:
@@ -109,15 +123,64 @@ def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: 
         return otherwise(result, environ)
 
     def otherwise(result: Any, environ: dict[str, Any]) -> Any:
+        kind = type(result)
+        given: Any
         try:
-            result = capture.guard(result, environ, exchange())
+            if kind in iterables:
+                given = iterate(result, environ)
+                if begins:
+                    next(given)
+            elif kind in files and told is not None:
+                given = result
+            else:
+                given = capture.guard(result, environ, exchange())
+                if _is_lasting(kind) and len(iterables) + len(files) < KNOWN_TYPES:
+                    if hasattr(kind, "read") and given is result:
+                        files.add(kind)
+                    elif type(given) is Body and hasattr(kind, "close") and not hasattr(result, "read"):
+                        iterables.add(kind)
         except BaseException as error:
             return failed(error, environ)
         if parts:
             capture.pending.flush()
-        if type(result) is not Body:
+        if type(given) is not Body and type(given) is not _GENERATOR:
             flags[number] = 0  # what follows is the server's
-        return result
+        return given
+
+    def iterate(result: Any, environ: dict[str, Any]) -> Iterator[bytes]:
+        """What `Body` does, as a generator: less is called."""
+        nonlocal sending
+        try:
+            if begins:
+                yield b""  # not sent: from here on close() reaches what stands below
+            for chunk in result:
+                if type(chunk) is not bytes:
+                    check_chunk(chunk, GAVE)
+                if sending is None:
+                    if not chunk:
+                        continue
+                    if told is None:
+                        raise not_started()
+                    sending = told
+                yield chunk
+            if told is None and not is_upgrade(environ):
+                raise not_started()
+        except BaseException as error:
+            if is_hung_up(error):
+                raise
+            answer = capture.fail(error, environ, exchange(), IN_BODY)
+        else:
+            return
+        finally:
+            sending = None
+            try:
+                result.close()
+            except BaseException as error:
+                capture.record(error, environ, IN_CLOSE)
+            if parts:
+                capture.pending.flush()
+            flags[number] = 0
+        yield from answer
 
     def failed(error: BaseException, environ: dict[str, Any]) -> Any:
         result = capture.fail(error, environ, exchange(), IN_CALL)
@@ -137,6 +200,11 @@ def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: 
 
     app = opening
     return respond
+
+
+def _is_lasting(kind: type) -> bool:
+    """Whether a class lives on anyhow: one that was made in a request must not be kept, nor what it refers to."""
+    return kind is _GENERATOR or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 def _adopt(stream: Any, errors: ErrorStream) -> None:

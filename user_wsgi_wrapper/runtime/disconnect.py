@@ -44,6 +44,11 @@ def when(error: BaseException, environ: dict[str, Any]) -> str:
     return ""
 
 
+def is_hung_up(error: BaseException) -> bool:
+    """Whether the server goes no further because the client is gone: it is raised at our own yield."""
+    return type(error) is GeneratorExit and error.__traceback__ is not None and not error.__traceback__.tb_next
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     one: BaseException | None = error
     for _ in range(_CHAIN):

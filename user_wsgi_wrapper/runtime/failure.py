@@ -57,7 +57,21 @@ def format_exception(error: BaseException) -> str:
         _drop_ours(formatted, 0)
         return "".join(formatted.format()).rstrip("\n")
     except BaseException as failure:
-        return f"{describe(error)} (no traceback: {describe(failure)})"
+        return f"{_frames(error)}{describe(error)} (no lines of code: {describe(failure)})"
+
+
+def _frames(error: BaseException) -> str:
+    """Where it happened, by what needs no module, no file and hardly any memory."""
+    lines: list[str] = []
+    try:
+        trace = _skip_ours(error.__traceback__)
+        while trace is not None and len(lines) < 1000:
+            code = trace.tb_frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}\n')
+            trace = trace.tb_next
+    except BaseException:
+        return ""
+    return f"Traceback (most recent call last):\n{''.join(lines)}" if lines else ""
 
 
 class _StandardFinder:
