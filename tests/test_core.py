@@ -1,7 +1,7 @@
 """uWSGI's short way through the guard: it lets nothing pass that the long way stops. In process, uWSGI played."""
 
-import gc
 import contextlib
+import gc
 import io
 import sys
 import types

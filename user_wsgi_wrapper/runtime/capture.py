@@ -114,7 +114,7 @@ class Capture:
     """A WSGI application, `respond`, that calls `app` and answers in its place when it fails.
 
     `prepare` is called once in each of the server's threads, with its core's number, before that thread's first
-    request; `leave` with the environ of each request whose response was iterated, at the end.
+    request; `leave`, if one is set, with the environ of each request whose response was iterated, at its end.
     """
 
     def __init__(
@@ -126,14 +126,13 @@ class Capture:
         page: ErrorPage,
         prepare: Callable[[int], None] | None = None,
         records: Records | None = None,
-        leave: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self.app = self._app = app
         self._log = log
         self.errors = errors
         self._page = page
         self._records = records or Records(log)
-        self.leave = leave
+        self.leave: Callable[[dict[str, Any]], None] | None = None
         self.pending = pending
         if prepare is not None:
             self._app = self._preparing(prepare, app)

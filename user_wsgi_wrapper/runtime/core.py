@@ -39,6 +39,11 @@ def serving(capture: Capture, prepare: Callable[[int], None], flags: Any) -> App
     # With this option uWSGI takes bytes for what PEP 3333 says they are: an iterable of numbers.
     if connection.option("wsgi-strict") is not None:
         return capture.respond
+
+    def leave(environ: dict[str, Any]) -> None:
+        flags[environ.get("uwsgi.core", 0)] = 0
+
+    capture.leave = leave
     count = connection.UWSGI.cores
     cores = [_core(capture, prepare, flags, number, count > 1) for number in range(count)]
     if len(cores) == 1:

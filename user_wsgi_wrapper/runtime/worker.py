@@ -109,10 +109,6 @@ class Worker:
         if self._box is not None:
             self._box.take_core(core, get_ident())
 
-    def leave(self, environ: dict[str, Any]) -> None:
-        """A request whose response was iterated is over."""
-        self.flags[environ.get("uwsgi.core", 0)] = 0
-
     def _tell(self, message: str, trace: str, advice: str) -> None:
         self._log.record(message, None, "ERROR", trace, advice)
 

@@ -69,7 +69,7 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
         spool.take_stderr()
         worker.take_core(core)
 
-    capture = Capture(app, log, errors, pending, page, prepare, records, worker.leave)
+    capture = Capture(app, log, errors, pending, page, prepare, records)
     return capture.respond if connection.UWSGI is None else serving(capture, prepare, worker.flags)
 
 
