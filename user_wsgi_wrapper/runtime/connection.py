@@ -14,9 +14,9 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import struct
 import sys
 import threading
+from _struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _ends_in_reset(fd: int) -> bool:
     connection = _socket.socket(fileno=os.dup(fd))
     try:
         if connection.family in (_socket.AF_INET, _socket.AF_INET6):
-            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, pack("ii", 1, 0))
             return True
         connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         return True  # unread bytes, or the other end is gone

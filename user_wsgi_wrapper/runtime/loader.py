@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import SourceFileLoader
 
 from user_wsgi_wrapper.runtime.failure import describe
 
