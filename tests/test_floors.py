@@ -22,9 +22,9 @@ EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath black_box callable_name capture caught connection core database_file disconnect django_setup
-        error_log error_page exchange failure file_access hooks http_file loader missing_module module_search origin
-        own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch result
-        rules server_memory settings shadow source_fault spool spool_file static streams watch worker
+        error_log error_page exchange failure file_access hooks http_file late loader missing_module module_search
+        origin own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch
+        result rules server_memory settings shadow source_fault spool spool_file static streams watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
@@ -87,15 +87,16 @@ WALLS = {
     "user_wsgi_wrapper.site": ("user_wsgi_wrapper.inside",),
     "user_wsgi_wrapper.inside": (),
 }
-# Imports inside functions of the runtime, which only some sites pay for; made before the tenant's code is loaded.
+# What the runtime loads when it comes to need it, all by late.load: tests/test_late.py attacks that.
 LATE = {
-    f"{RUNTIME}.error_log": {"json"},
-    f"{RUNTIME}.error_page": {"json"},
-    f"{RUNTIME}.server_memory": {"ctypes"},
-    f"{RUNTIME}.wrapper": {f"{RUNTIME}.static"},
-    # After it is loaded, but of our own package, whose path is known; see tests/test_advice.py.
     f"{RUNTIME}.advice": {f"{RUNTIME}.rules"},
     f"{RUNTIME}.caught": {f"{RUNTIME}.refused_host"},
+    f"{RUNTIME}.error_log": {"json"},
+    f"{RUNTIME}.error_page": {"json"},
+    f"{RUNTIME}.failure": {"traceback"},
+    f"{RUNTIME}.server_memory": {"ctypes"},
+    f"{RUNTIME}.worker": {f"{RUNTIME}.post_mortem", f"{RUNTIME}.server_memory"},
+    f"{RUNTIME}.wrapper": {f"{RUNTIME}.caught", f"{RUNTIME}.static"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {
@@ -121,7 +122,7 @@ def is_in(name, parents):
 
 
 def imports(name, text, modules):
-    """Every module that one names in an import, wherever that stands, or in import_module with a literal."""
+    """Every module that one names in an import, wherever that stands, or with a literal in late.load and its like."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -131,7 +132,7 @@ def imports(name, text, modules):
                 yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in modules else base
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ("import_module", "__import__"):
+            if called in ("import_module", "__import__") or ast.unparse(node.func) == "late.load":
                 yield str(node.args[0].value)
 
 
@@ -211,13 +212,17 @@ def test_the_runtime_and_serve_can_be_read_by_the_oldest_python_they_are_for(nam
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, [RUNTIME])])
-def test_the_runtime_imports_no_further_module_late(name):
+def test_what_the_runtime_needs_late_it_has_by_late_load_alone(name):
     """Once the tenant's folder is on sys.path, a module of his could answer to the name."""
-    late = set()
-    for function in ast.walk(ast.parse(SOURCES[name])):
+    nodes = list(ast.walk(ast.parse(SOURCES[name])))
+    for function in nodes:
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            late.update(imports(name, ast.unparse(function), SOURCES))
-    assert late == LATE.get(name, set())
+            found = [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
+            assert not found, ast.unparse(found[0])
+    calls = {ast.unparse(node.func): node for node in nodes if isinstance(node, ast.Call)}
+    assert {"__import__", "import_module", "importlib.import_module"}.isdisjoint(calls)
+    loads = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "late.load"]
+    assert {ast.literal_eval(node.args[0]) for node in loads} == LATE.get(name, set())
 
 
 def test_what_the_modules_use_is_what_setup_requires():
@@ -250,6 +255,8 @@ def test_what_the_modules_use_is_what_setup_requires():
         (f"{RUNTIME}.wrapper", "from user_wsgi_wrapper.layout import Layout", "a wall"),
         (f"{RUNTIME}.wrapper", "if TYPE_CHECKING:\n    import werkzeug.wrappers", "nor allowed"),
         (f"{RUNTIME}.wrapper", "import idna", "nor allowed"),
+        (f"{RUNTIME}.wrapper", "def f():\n    late.load('idna')", "nor allowed"),
+        (f"{RUNTIME}.capture", f"late.load('{RUNTIME}.wrapper')", "imports go down"),
         (f"{RUNTIME}.wrapper", f"from {EMBEDDED} import plan", "imports go down"),
         (f"{EMBEDDED}.plan", f"from {HOOK}.arguments import parser", "a wall"),
         (f"{EMBEDDED}.plan", "import sqlalchemy", "nor allowed"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-import struct
+from _struct import Struct
 from _thread import get_ident
 
 FOLDER = "/dev/shm"  # noqa: S108  the tenant's own in a chroot
@@ -18,9 +18,9 @@ LOADING, SERVING = 1, 2  # phases; 0 is that of a new file
 _MAGIC = b"uww-box1"
 # magic, pid, its parent's, phase, loads that ended in death one after the other, whether the last was out of time,
 # the file's inode, size and mtime in ns, the kernel's OOM kills
-_HEADER = struct.Struct("<8s5I4xQqqQ")
+_HEADER = Struct("<8s5I4xQqqQ")
 _HEADER_AT = CORES
-_IDENT = struct.Struct("<Q")
+_IDENT = Struct("<Q")
 _LOADER_AT = 504
 _IDENTS_AT = 512
 DUMP_AT = 4096

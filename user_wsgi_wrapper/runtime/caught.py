@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from user_wsgi_wrapper.runtime import request
+from user_wsgi_wrapper.runtime import late, request
 from user_wsgi_wrapper.runtime.advice import advise
 
 TYPE_CHECKING = False
@@ -86,8 +86,7 @@ class Caught:
         frame = _frame(frame, "django.core.handlers.wsgi", "request")
         if frame is None:
             return
-        from user_wsgi_wrapper.runtime import refused_host  # as all rules of the advice
-
+        refused_host = late.load("user_wsgi_wrapper.runtime.refused_host")
         host = refused_host.refused(frame.f_locals["request"])
         if host and host not in self._hosts and len(self._hosts) < _HOSTS:
             self._hosts.add(host)

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 
-from user_wsgi_wrapper.runtime import request
+from user_wsgi_wrapper.runtime import late, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,6 +283,5 @@ def identity(fd: int) -> tuple[int, int] | None:
 
 
 def _json_dumps() -> Callable[[object], str]:
-    import json  # 3 ms and 0.6 MiB that only the sites with JSON logs pay
-
-    return json.dumps
+    dumps: Callable[[object], str] = late.load("json").dumps  # 3 ms and 0.6 MiB that only JSON logs cost
+    return dumps

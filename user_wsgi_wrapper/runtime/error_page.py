@@ -6,6 +6,8 @@ import os
 import stat
 from time import monotonic
 
+from user_wsgi_wrapper.runtime import late
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +143,5 @@ def _escape(text: str) -> str:
 
 
 def _json_dumps() -> Callable[[object], str]:
-    import json  # for sites in debug alone
-
-    return json.dumps
+    dumps: Callable[[object], str] = late.load("json").dumps  # for sites in debug alone
+    return dumps

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
-from _thread import get_ident
-from importlib.machinery import PathFinder
+
+from user_wsgi_wrapper.runtime import late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from types import TracebackType
+    from types import FrameType, TracebackType
+    from typing import Any
 
-_STANDARD = os.path.dirname(os.path.abspath(os.__file__))
-# What traceback and linecache import only when they come to need it (CPython 3.11 and 3.13).
-_NEEDED_LATE = ("ast", "tokenize")
+    Place = tuple[FrameType, int]  # a frame and the line that it stands at
+
+_FRAMES = 100  # that are named where the traceback can't be formatted
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -39,64 +37,62 @@ def free_memory(error: BaseException) -> None:
     related: BaseException | None = error
     while related is not None and not any(related is other for other in seen):
         seen.append(related)
-        traceback.clear_frames(related.__traceback__)
+        trace = related.__traceback__
+        while trace is not None:
+            try:
+                trace.tb_frame.clear()
+            except RuntimeError:
+                pass  # it is running
+            trace = trace.tb_next
         related = related.__cause__ or related.__context__
 
 
 def format_exception(error: BaseException) -> str:
     """The traceback as CPython prints it, with causes, groups and notes, without this package's own frames.
 
-    Never raises: an exception that can't be formatted is described on one line.
+    Never raises: of an exception that can't be formatted so the frames are named without their source, also when
+    descriptors or memory are used up before the first failure has loaded what formats.
     """
+    trace = _skip_ours(error.__traceback__)
+    if trace is None and isinstance(error, ResponseError):
+        return ""  # found in what the application returned: none of its frames is on the stack any more
     try:
-        _import_late()
-        trace = _skip_ours(error.__traceback__)
-        if trace is None and isinstance(error, ResponseError):
-            return ""  # found in what the application returned: none of its frames is on the stack any more
+        traceback = late.load("traceback")
         formatted = traceback.TracebackException(type(error), error, trace)
         _drop_ours(formatted, 0)
         return "".join(formatted.format()).rstrip("\n")
     except BaseException as failure:
-        return f"{_frames(error)}{describe(error)} (no lines of code: {describe(failure)})"
+        return _format_plainly(error, trace, failure)
 
 
-def _frames(error: BaseException) -> str:
-    """Where it happened, by what needs no module, no file and hardly any memory."""
-    lines: list[str] = []
+def _format_plainly(error: BaseException, trace: TracebackType | None, failure: BaseException) -> str:
+    places: list[Place] = []
+    while trace is not None and len(places) < _FRAMES:
+        places.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    named = f"Traceback (most recent call last):\n{name_frames(places)}\n" if places else ""
+    return f"{named}{describe(error)} (no more of the traceback: {describe(failure)})"
+
+
+def format_stack(frame: FrameType | None) -> str:
+    """The stack of a frame as CPython prints one, without the frames of this package and of the import system."""
+    places: list[Place] = []
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((_OURS, "<frozen importlib")):
+            places.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    places.reverse()
     try:
-        trace = _skip_ours(error.__traceback__)
-        while trace is not None and len(lines) < 1000:
-            code = trace.tb_frame.f_code
-            lines.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}\n')
-            trace = trace.tb_next
-    except BaseException:
-        return ""
-    return f"Traceback (most recent call last):\n{''.join(lines)}" if lines else ""
+        traceback = late.load("traceback")
+        return "".join(traceback.StackSummary.extract(places).format()).rstrip("\n")
+    except Exception:
+        return name_frames(places[-_FRAMES:])
 
 
-class _StandardFinder:
-    """Finds the standard library's modules for one thread, whatever the tenant has of that name on his path."""
-
-    def __init__(self) -> None:
-        self._thread = get_ident()
-
-    def find_spec(self, name: str, path: object = None, _target: object = None) -> ModuleSpec | None:
-        """As importlib.abc.MetaPathFinder's; None leaves it to the next finder."""
-        if path is not None or get_ident() != self._thread:
-            return None
-        return PathFinder.find_spec(name, [_STANDARD, f"{_STANDARD}/lib-dynload"])
-
-
-def _import_late() -> None:
-    missing = [name for name in _NEEDED_LATE if name not in sys.modules]
-    if missing:
-        finder = _StandardFinder()
-        sys.meta_path.insert(0, finder)
-        try:
-            for name in missing:
-                __import__(name)
-        finally:
-            sys.meta_path.remove(finder)
+def name_frames(places: list[Place]) -> str:
+    """Frames and lines as CPython names them, without their source: nothing is read or loaded for it."""
+    named = [(frame.f_code, line) for frame, line in places if not frame.f_code.co_filename.startswith(_OURS)]
+    return "\n".join(f'  File "{code.co_filename}", line {line}, in {code.co_name}' for code, line in named)
 
 
 def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
@@ -105,7 +101,7 @@ def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def _drop_ours(formatted: traceback.TracebackException, depth: int) -> None:
+def _drop_ours(formatted: Any, depth: int) -> None:
     """Take our frames out of every exception of the chain: a check inside start_response is one, for instance."""
     if formatted.stack is not None:
         formatted.stack[:] = [frame for frame in formatted.stack if not frame.filename.startswith(_OURS)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
+from _imp import extension_suffixes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SYSTEM = ("/usr/lib/python3", "/usr/local/lib")
 
 def module_in(folder: str, name: str) -> str:
     """The file of a module right below a folder, a package's __init__.py or an extension; empty if there is none."""
-    for ending in ("/__init__.py", ".py", *EXTENSION_SUFFIXES):
+    for ending in ("/__init__.py", ".py", *extension_suffixes()):
         path = os.path.join(folder, name + ending)
         if os.path.isfile(path):
             return path

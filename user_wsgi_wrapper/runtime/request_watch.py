@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 import sys
-import traceback
+
+from user_wsgi_wrapper.runtime.failure import format_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.black_box import BlackBox
 
 _LOOK_EVERY = 10.0  # seconds, or a tenth of harakiri
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class RequestWatch:
@@ -72,14 +71,6 @@ class RequestWatch:
                 seen[ident] = before if before is not None and is_same else (id(environ), self._looked)
         self._seen = seen
         return {ident: began + self._harakiri for ident, (_, began) in seen.items()}
-
-
-def format_stack(frame: FrameType) -> str:
-    """The stack of a frame as CPython prints one, without the frames of this package and of the import system."""
-    stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
-    stack.reverse()
-    shown = [one for one in stack if not one.filename.startswith((_OURS, "<frozen importlib"))]
-    return "".join(traceback.format_list(shown)).rstrip("\n")
 
 
 def dump_of(frames: dict[int, FrameType]) -> str:

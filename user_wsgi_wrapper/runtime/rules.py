@@ -1,10 +1,8 @@
-"""The rules of the advice, the certain ones first. Loaded with the first failure: a site that works pays nothing.
-
-They lie in this package, so no module of the tenant's can be found in their place, and they import nothing but what
-the runtime has loaded before the tenant's code.
-"""
+"""The rules of the advice, the certain ones first, and which exception of a chain they are asked about."""
 
 from __future__ import annotations
+
+import time
 
 from user_wsgi_wrapper.runtime import (
     callable_name,
@@ -18,10 +16,40 @@ from user_wsgi_wrapper.runtime import (
     source_fault,
 )
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
+from user_wsgi_wrapper.runtime.origin import file_of, places, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
+    from typing import Any
+
+AGAIN = 1.0  # seconds for which the same failure's advice holds: some look at many files, and crashes come in floods
+_DEPTH = 8
+_last: tuple[Any, float, str] = (None, 0.0, "")
+# Exceptions of these packages wrap the one that tells the reason.
+_WRAPPERS = ("django.", "sqlalchemy.", "flask.", "werkzeug.", "jinja2.")
+
+
+def said_of(error: BaseException, wsgi_file: str) -> str:
+    """What the first rule says that knows the exception, or one of those that it wraps."""
+    global _last
+    key = (type(error), text_of(error)[:200], [(file_of(place), place[1]) for place in places(error)[-3:]])
+    now = time.monotonic()
+    if _last[0] == key and now - _last[1] < AGAIN:
+        return _last[2]
+    said = next(filter(None, (apply(one, wsgi_file) for one in _chain(error))), "")
+    _last = (key, now, said)
+    return said
+
+
+def said_of_running(frame: FrameType | None, wsgi_file: str) -> str:
+    """What the rules know of a load that is still running, and stands at `frame`."""
+    stack: list[tuple[FrameType, int]] = []
+    while frame is not None:
+        stack.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    return own_server.advise_places(stack[::-1], wsgi_file)
 
 
 def apply(error: BaseException, wsgi_file: str) -> str:
@@ -40,6 +68,12 @@ def apply(error: BaseException, wsgi_file: str) -> str:
     )
 
 
-def apply_to_running(stack: list[tuple[FrameType, int]], wsgi_file: str) -> str:
-    """What the rules know of a load that is still running; its frames and lines, the outermost first."""
-    return own_server.advise_places(stack, wsgi_file)
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and those that it merely wraps: of what the tenant's own code caught nothing is said."""
+    for _ in range(_DEPTH):
+        yield error
+        inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        is_wrapper = isinstance(error, WsgiLoadError) or str(type(error).__module__).startswith(_WRAPPERS)
+        if inner is None or not is_wrapper:
+            return
+        error = inner

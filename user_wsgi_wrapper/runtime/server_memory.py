@@ -7,8 +7,10 @@ while it was served. Only memory that /proc/self/maps lists is read, and where i
 
 from __future__ import annotations
 
-import mmap
-import struct
+from _struct import Struct
+from mmap import PAGESIZE
+
+from user_wsgi_wrapper.runtime import late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 # the variables that are asked for, those of the front among them
 NAMES = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "REQUEST_ID", "HTTP_X_REQUEST_START")
-_LENGTH = struct.Struct("<H")
+_LENGTH = Struct("<H")
 _HEADER = 4  # of a packet, which the server has zeroed meanwhile (the uwsgi protocol)
 _IOVEC = 16  # bytes of a struct iovec on a 64-bit machine
 _VECTORS = 4 + 1 + 4 * 64  # of each core, from MAX_VARS
@@ -39,9 +41,7 @@ def last_requests(uwsgi: Any, cores: Sequence[int]) -> dict[int, dict[str, str]]
 
 
 def _read(start: int, size: int, cores: Sequence[int]) -> dict[int, dict[str, str]]:
-    import ctypes
-
-    read: Callable[[int, int], bytes] = ctypes.string_at
+    read: Callable[[int, int], bytes] = late.load("ctypes").string_at
     found = {core: parse_packet(read(start + core * size + _HEADER, size - _HEADER)) for core in cores}
     return {core: variables for core, variables in found.items() if "REQUEST_METHOD" in variables}
 
@@ -71,7 +71,7 @@ def choose(regions: list[tuple[int, int]], size: int, cores: int, worker: int, w
 
 
 def _pages(size: int) -> int:
-    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    return -(-size // PAGESIZE) * PAGESIZE
 
 
 def parse_packet(packet: bytes) -> dict[str, str]:

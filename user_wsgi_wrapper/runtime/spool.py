@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 import time
 from _thread import allocate_lock
@@ -23,8 +22,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.error_log import ErrorLog
 
-# what uWSGI says in a worker: its own stamp (log-date), or the one line that every reload brings
-_SERVERS = re.compile(rb"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,000 \[-\] - |Gracefully killing worker \d+ ).*\n?", re.M)
+# what uWSGI says in a worker: behind its own stamp (log-date), or in the one line that every reload brings
+_STAMP_END = b",000 [-] - "
+_STAMP_DATE = b"0000-00-00 00:00:00"
+_RELOAD = b"Gracefully killing worker "
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 LABEL = "child or C code"  # stands before each line: a descriptor doesn't tell which of the two wrote it
 
 
@@ -156,11 +158,14 @@ class Spool:
 
     def _without_servers(self, data: bytes) -> bytes:
         """The lines that aren't the server's own: those go where the server's log is."""
-        if not _SERVERS.search(data):
+        if _STAMP_END not in data and _RELOAD not in data:
             return data
-        if identity(self._server) == self._servers_identity:
-            os.write(self._server, b"".join(match[0] for match in _SERVERS.finditer(data)))
-        return _SERVERS.sub(b"", data)
+        *lines, rest = data.split(b"\n")
+        lines = [*(line + b"\n" for line in lines), rest]
+        servers = b"".join(line for line in lines if is_servers(line))
+        if servers and identity(self._server) == self._servers_identity:
+            os.write(self._server, servers)
+        return b"".join(line for line in lines if not is_servers(line))
 
     def _finish(self, file: SpoolFile) -> None:
         while self._move(file, file.peek(rest=True)):
@@ -193,6 +198,15 @@ class Spool:
         self._has_stderr = False
         self._files = []
         self._busy = allocate_lock()
+
+
+def is_servers(line: bytes) -> bool:
+    """Whether a line that came by descriptor 2 is uWSGI's own."""
+    date = len(_STAMP_DATE)
+    if line.startswith(_STAMP_END, date):
+        return line[:date].translate(_ZEROS) == _STAMP_DATE
+    number, space, _ = line[len(_RELOAD) :].partition(b" ")
+    return line.startswith(_RELOAD) and number.isdigit() and bool(space)
 
 
 def _make_private(path: str) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
-import traceback
 from _thread import allocate_lock, get_ident
 from time import monotonic, sleep, time
 
 from user_wsgi_wrapper.runtime import connection, quiet_thread
 from user_wsgi_wrapper.runtime.advice import advise_running
 from user_wsgi_wrapper.runtime.black_box import file_state
-from user_wsgi_wrapper.runtime.request_watch import RequestWatch, dump_of, format_stack
+from user_wsgi_wrapper.runtime.failure import format_stack
+from user_wsgi_wrapper.runtime.request_watch import RequestWatch, dump_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Watch:
         if frame is None:
             return "", ""
         stack = "Stack (most recent call last):\n" + format_stack(frame)
-        return stack, advise_running(list(traceback.walk_stack(frame))[::-1], self._path)
+        return stack, advise_running(frame, self._path)
 
     def _watch_file(self) -> None:
         """Have this worker replaced if the file was saved again within the second of the save that it has loaded.

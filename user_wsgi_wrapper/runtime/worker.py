@@ -8,7 +8,7 @@ import os
 from _thread import get_ident
 from time import time
 
-from user_wsgi_wrapper.runtime import connection, post_mortem, server_memory
+from user_wsgi_wrapper.runtime import connection, late
 from user_wsgi_wrapper.runtime.black_box import CORES, LOADING, file_state, oom_kills, open_box
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
 from user_wsgi_wrapper.runtime.watch import Watch
@@ -77,6 +77,8 @@ class Worker:
             "worker-reload-mercy": _seconds("worker-reload-mercy"),
             "load": self._load_limit or 0,
         }
+        post_mortem = late.load("user_wsgi_wrapper.runtime.post_mortem")
+        server_memory = late.load("user_wsgi_wrapper.runtime.server_memory")
         ending = post_mortem.how_it_ended(remains, post_mortem.read_server_log(), os.getppid(), oom_kills(), limits)
         requests = server_memory.last_requests(connection.UWSGI, remains.in_flight) if remains.in_flight else {}
         for found in post_mortem.examine(remains, ending, requests, self._path, time()):

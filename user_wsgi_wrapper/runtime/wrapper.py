@@ -7,10 +7,9 @@ import io
 import os
 import sys
 
-from user_wsgi_wrapper.runtime import connection, hooks
+from user_wsgi_wrapper.runtime import connection, hooks, late
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
-from user_wsgi_wrapper.runtime.caught import Caught
 from user_wsgi_wrapper.runtime.core import serving
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
@@ -61,9 +60,7 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
         sys.path[:] = path
     app = with_static(_load(worker, log))
     spool.release_stderr()
-    caught = Caught(log, records, current_environ, settings.wsgi_file)
-    caught.connect()
-    Exchange.answered = caught.answered
+    _hear_of_caught(log, records, settings.wsgi_file)
 
     def prepare(core: int) -> None:
         spool.take_stderr()
@@ -71,6 +68,27 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
 
     capture = Capture(app, log, errors, pending, page, prepare, records)
     return capture.respond if connection.UWSGI is None else serving(capture, prepare, worker.flags)
+
+
+def _hear_of_caught(log: ErrorLog, records: Records, wsgi_file: str) -> None:
+    """Have what a framework catches told of; what does that is loaded with the first answer of 400 or 500."""
+    made: list[Any] = []
+
+    def caught() -> Any:
+        if not made:
+            module = late.load("user_wsgi_wrapper.runtime.caught")
+            made.append(module.Caught(log, records, current_environ, wsgi_file))
+        return made[0]
+
+    def answered(status: str, exc_info: Any) -> None:
+        try:
+            caught().answered(status, exc_info)
+        except BaseException:  # noqa: S110  the framework's answer goes out
+            pass
+
+    if "django.core.signals" in sys.modules:
+        caught().connect()
+    Exchange.answered = answered
 
 
 def _end(pending: Pending, records: Records, spool: Spool) -> None:
@@ -150,9 +168,8 @@ def _static(settings: Settings) -> Callable[[Callable[..., Any]], Callable[..., 
         mappings = tuple(pair for pair in mappings if not os.path.exists(pair[1]))
     if not mappings and check_static is None:
         return lambda app: app
-    from user_wsgi_wrapper.runtime.static import StaticFiles
-
-    serve = StaticFiles(mappings, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles).serve
+    files = late.load("user_wsgi_wrapper.runtime.static").StaticFiles
+    serve = files(mappings, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles).serve
 
     def put_behind(app: Callable[..., Any]) -> Callable[..., Any]:
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
