@@ -6,6 +6,7 @@ Everything is made once, under var/, by whoever comes first; `python -m tests.py
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -52,7 +53,19 @@ def root(suite: str) -> Path:
 
 def enter(suite: str) -> tuple[str, ...]:
     """The beginning of a command that runs in that root, on this checkout and this machine's /tmp."""
-    return ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", str(root(suite)), str(ROOT))
+    unshare = ("unshare", "--mount", "--propagation", _propagation())
+    return (*unshare, "sh", "-c", _ENTER, "sh", str(root(suite)), str(ROOT))
+
+
+@functools.cache
+def _propagation() -> str:
+    """Private, so that nothing that is mounted there shows up here.
+
+    Where / is no mount point, as in a chroot, nothing can be made so, nor has it to be: whoever runs this there has
+    given it a mount namespace of its own.
+    """
+    tried = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"], capture_output=True)
+    return "unchanged" if tried.returncode else "private"
 
 
 def suite_uwsgi(suite: str) -> Uwsgi:
