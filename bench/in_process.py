@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import mmap
 import sys
 import tempfile
 import time
@@ -39,7 +40,7 @@ def guarded(app: peers.Application, uwsgi: bool) -> peers.Application:
         return guard.respond
     connection.UWSGI = types.SimpleNamespace(cores=1, opt={})
     assert capture.connection is connection
-    return core.serving(guard, lambda: None)
+    return core.serving(guard, lambda _core: None, mmap.mmap(-1, 4096))
 
 
 def _guard(app: peers.Application) -> Any:
