@@ -204,11 +204,11 @@ def test_a_file_named_as_an_extension_module_of_the_library_is_found(site):
     assert says(advice, "WWW/json.py stands in the way of the library's module 'json'", "which has 'dumps'")
 
 
-def test_the_wsgi_file_itself_may_be_in_the_way(site):
+def test_the_wsgi_file_itself_may_be_in_the_way(site, monkeypatch):
     site.write("site-packages/flask/__init__.py", "from .app import Flask as Flask\n")
     site.write("site-packages/flask/app.py", "class Flask: pass\n")
     site.write("flask.py", "import sys\nsys.path.append('site-packages')\nfrom flask import Flask\n")
-    os.chdir(site.www)
+    monkeypatch.chdir(site.www)
     advice = site.fail("#\n", SITE_WSGI_FILE=str(site.www / "flask.py"))
     assert says(advice, "WWW/flask.py stands in the way", "which has 'Flask'")
 
@@ -428,7 +428,7 @@ def test_the_page_shows_the_advice_in_debug_alone(site, source):
     assert site.shown.count("Advice: 'telebot', which ") == 1
 
 
-def test_it_never_raises_and_is_always_one_short_line(tmp_path):
+def test_it_never_raises_and_is_always_one_short_line(tmp_path, monkeypatch):
     class Odd(FileNotFoundError):
         def __str__(self):
             raise SystemExit
@@ -439,7 +439,7 @@ def test_it_never_raises_and_is_always_one_short_line(tmp_path):
 
     assert advise(Odd(2, "a", "b"), "/var/www/wsgi.py") == ""
     (tmp_path / "a\nb").touch()
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     advice = advise(FileNotFoundError(2, "no", "A\nB"), str(tmp_path / "wsgi.py"))
     assert re.fullmatch(r"there is no .*/A B, but .*/a b: .*", advice)
     assert len(advise(FileNotFoundError(2, "no", f"C:\\{'a' * 9999}"), "wsgi.py")) <= LIMIT

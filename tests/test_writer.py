@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -175,6 +176,7 @@ def slowly(path):
     os.close(descriptor)
 
 
+ROOT = Path(__file__).resolve().parents[1]
 HANGING = """
 import sys
 from log_splitter import splitter
@@ -194,7 +196,7 @@ class Hanging(Splitting):
         self.errors = directory.with_name("errors")
         command = [sys.executable, "-c", HANGING, "--directory", str(directory), "--json", "--name", "{key}.log"]
         with self.errors.open("ab") as errors:
-            self.process = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stderr=errors)
+            self.process = subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stderr=errors, cwd=ROOT)
         self.pipe = self.process.stdin.fileno()
         os.mkfifo(directory / "stuck.com.log")
 
