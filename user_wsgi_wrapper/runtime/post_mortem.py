@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from user_wsgi_wrapper.runtime.black_box import Remains
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_TAIL = 16384  # bytes of the server's log that are looked at
 _SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
     10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
@@ -105,21 +104,6 @@ def how_it_ended(remains: Remains, log: str, parent: int, kills: int, limits: Ma
         return Ending("the server was stopped or killed", not remains.in_flight)
     is_missed = remains.phase == LOADING or bool(remains.in_flight) or f"(pid: {pid}) died :(" in log
     return Ending("it ended itself, by os._exit() or by exit() in C code", not is_missed)
-
-
-def read_server_log() -> str:
-    """The end of the log that the server writes, to which descriptor 1 leads; "" if that is no file."""
-    try:
-        fd = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        size = os.fstat(fd).st_size
-        return os.pread(fd, _TAIL, max(size - _TAIL, 0)).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
 
 
 class Dump:

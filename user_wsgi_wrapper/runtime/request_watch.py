@@ -47,6 +47,7 @@ class RequestWatch:
         ahead = [end - self._margin - now for ident, end in ends.items() if ident not in late]
         pause = min([_LOOK_EVERY, self._harakiri / 10, *ahead])
         if late:
+            faulthandler.cancel_dump_traceback_later()  # it would write over this
             self._box.write_dump(dump_of(late))
         else:
             self._box.clear_dump()

@@ -9,7 +9,15 @@ from _thread import get_ident
 from time import time
 
 from user_wsgi_wrapper.runtime import connection, late
-from user_wsgi_wrapper.runtime.black_box import CORES, LOADING, file_state, oom_kills, open_box
+from user_wsgi_wrapper.runtime.black_box import (
+    CORES,
+    LOADING,
+    SERVING,
+    file_state,
+    oom_kills,
+    open_box,
+    read_server_log,
+)
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError, load
 from user_wsgi_wrapper.runtime.watch import Watch
 
@@ -72,6 +80,9 @@ class Worker:
         os.register_at_fork(after_in_child=lambda: faulthandler.enable(self._log.fd))
 
     def _tell_of(self, remains: Remains) -> None:
+        log = read_server_log()
+        if remains.phase == SERVING and not remains.in_flight and f"(pid: {remains.pid}) " not in log:
+            return  # as most end: the server has nothing to say of what became of it
         limits = {
             "harakiri": self._harakiri,
             "worker-reload-mercy": _seconds("worker-reload-mercy"),
@@ -79,7 +90,7 @@ class Worker:
         }
         post_mortem = late.load("user_wsgi_wrapper.runtime.post_mortem")
         server_memory = late.load("user_wsgi_wrapper.runtime.server_memory")
-        ending = post_mortem.how_it_ended(remains, post_mortem.read_server_log(), os.getppid(), oom_kills(), limits)
+        ending = post_mortem.how_it_ended(remains, log, os.getppid(), oom_kills(), limits)
         requests = server_memory.last_requests(connection.UWSGI, remains.in_flight) if remains.in_flight else {}
         for found in post_mortem.examine(remains, ending, requests, self._path, time()):
             self._log.record(found.message, found.environ, "ERROR", found.trace)
