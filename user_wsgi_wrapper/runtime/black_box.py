@@ -69,10 +69,12 @@ class BlackBox:
         self.flags = mmap.mmap(fd, DUMP_AT)
         self._inode = os.fstat(fd).st_ino
         self._deaths = 0
+        self._oom_kills = 0
 
     def begin_load(self, file: tuple[int, int, int], deaths: int) -> None:
         """A new worker's: wsgi.py, of the state `file`, is being loaded; `deaths` loads of it ended in death."""
         self._deaths = deaths
+        self._oom_kills = oom_kills()  # once: the kernel takes its time to say
         self.flags[:] = bytes(DUMP_AT)
         self.clear_dump()
         _IDENT.pack_into(self.flags, _LOADER_AT, get_ident())
@@ -117,7 +119,7 @@ class BlackBox:
     def _write(self, phase: int, file: tuple[int, int, int], is_out_of_time: bool = False) -> None:
         _HEADER.pack_into(
             self.flags, _HEADER_AT, _MAGIC, os.getpid(), os.getppid(), phase, self._deaths, is_out_of_time, *file,
-            oom_kills(),
+            self._oom_kills,
         )  # fmt: skip
 
 
@@ -156,7 +158,10 @@ def oom_kills() -> int:
 
 
 def _remains(fd: int) -> Remains | None:
-    content = os.pread(fd, SIZE, 0)
-    if len(content) < SIZE or content[_HEADER_AT : _HEADER_AT + len(_MAGIC)] != _MAGIC:
+    content = os.pread(fd, DUMP_AT, 0)
+    found = os.fstat(fd)
+    if found.st_size < SIZE or content[_HEADER_AT : _HEADER_AT + len(_MAGIC)] != _MAGIC:
         return None
-    return Remains(content, os.fstat(fd).st_mtime)
+    if os.pread(fd, 1, DUMP_AT) != b"\0":  # else there is none, and its room needn't be read
+        content += os.pread(fd, DUMP_SIZE, DUMP_AT)
+    return Remains(content, found.st_mtime)

@@ -91,6 +91,7 @@ class Watch:
 
     def _run(self) -> None:
         self._watch_load(monotonic())
+        sleep(_SHORTEST)  # the thread that was loading has the first request to answer
         if connection.UWSGI is not None:
             self._watch_file()
         self._keep_house()
@@ -113,7 +114,9 @@ class Watch:
 
     def _watch_load(self, began: float) -> None:
         is_told = False
-        while not self._loading.acquire(timeout=self._do_chores()):
+        pause = _SHORTEST  # a load that is quick is not disturbed
+        while not self._loading.acquire(timeout=pause):
+            pause = self._do_chores()
             took = monotonic() - began
             if self._load_limit is not None and took >= self._load_limit:
                 self._give_up()
