@@ -91,6 +91,7 @@ WALLS = {
 LATE = {
     f"{RUNTIME}.advice": {f"{RUNTIME}.rules"},
     f"{RUNTIME}.caught": {f"{RUNTIME}.refused_host"},
+    f"{RUNTIME}.connection": {"_socket"},
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.failure": {"traceback"},

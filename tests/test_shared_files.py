@@ -117,6 +117,8 @@ def test_every_module_is_compiled_and_the_code_is_used(layout, package, programs
         (compiled,) = (path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")
         assert compiled.stat().st_size > 16
         assert compiled.read_bytes()[4] == 0b01  # PEP 552: named by hash, not checked against the source
+        assert ".opt-" not in compiled.name  # else only `python -OO` would read it
+        assert path.name == "__init__.py" or b"Raises" not in compiled.read_bytes()  # docstrings cost memory
 
 
 def test_a_second_refresh_changes_nothing_and_is_cheap(layout, package):

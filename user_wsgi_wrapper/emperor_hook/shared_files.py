@@ -126,11 +126,14 @@ def _write_version(folder: Path, files: dict[str, bytes], python: Path) -> None:
 
 def _compile(folder: Path, python: Path) -> None:
     # unchecked-hash: the files of a version never change, so the interpreter needn't compare.
-    command = (python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
+    # Without docstrings: 60 KiB of every tenant's process. `-o 2` alone names the files so that only -OO reads them.
+    command = (python, "-I", "-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash", folder)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = " ".join((done.stdout + done.stderr).split())
         raise SharedFilesError(f"{folder}: {python} could not compile it: {said[-300:]}")
+    for path in folder.rglob("*.opt-2.pyc"):
+        path.rename(path.with_name(path.name.replace(".opt-2", "")))
 
 
 def _link_programs(layout: Layout, programs: Path) -> None:

@@ -11,11 +11,12 @@ the end of the body, so the connection has to end in an error:
 
 from __future__ import annotations
 
-import _socket
 import os
 import select
 import sys
 import threading
+
+from user_wsgi_wrapper.runtime import late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def cut(has_length: bool) -> None:
         if not _ends_in_reset(fd) and not has_length and _held.acquire(blocking=False):
             held, fd = fd, -1
             threading.Thread(target=_hold, args=(held,), name="cut-response", daemon=True).start()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ImportError):
         pass
     finally:
         if fd >= 0:
@@ -59,12 +60,13 @@ def cut(has_length: bool) -> None:
 
 def _ends_in_reset(fd: int) -> bool:
     """Have the connection reset when it is closed; False if that can't be had and the other end still listens."""
-    connection = _socket.socket(fileno=os.dup(fd))
+    sockets = late.load("_socket")
+    connection = sockets.socket(fileno=os.dup(fd))
     try:
-        if connection.family in (_socket.AF_INET, _socket.AF_INET6):
-            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+        if connection.family in (sockets.AF_INET, sockets.AF_INET6):
+            connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
             return True
-        connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        connection.recv(1, sockets.MSG_PEEK | sockets.MSG_DONTWAIT)
         return True  # unread bytes, or the other end is gone
     except BlockingIOError:
         return False
