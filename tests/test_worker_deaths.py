@@ -78,6 +78,15 @@ def test_a_worker_killed_from_outside_while_idle_is_told_of_without_a_request(th
         assert server.records("-") == ["the worker ended while it served no request: killed by signal 9 (SIGKILL)"]
 
 
+def test_more_threads_than_the_box_tells_apart_do_it_no_harm():
+    """Then the worker's death is told of, its requests aren't."""
+    with BareUwsgi(APPS / "dies", threads=300) as server:
+        pid = int(server.get("/").body)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: int(server.get("/").body) != pid, "another worker")
+        assert server.records("-") == ["the worker ended while it served no request: killed by signal 9 (SIGKILL)"]
+
+
 def test_a_worker_that_is_replaced_leaves_no_record():
     """A reload is no death."""
     with BareUwsgi(APPS / "dies") as server:

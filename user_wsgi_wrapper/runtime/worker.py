@@ -40,9 +40,10 @@ _DEATHS = 2  # loads of one and the same file that may end in the worker's death
 class Worker:
     """The process that serves. `flags` has a byte for each of its cores, to be set while a request is in flight.
 
-    Under uWSGI they lie in the worker's black box, which the next worker opens; elsewhere nobody would. Once made it
-    has told of the last worker's end, and the interpreter writes its own where the next one finds it. `find_request`
-    and `chores` are as Watch has them.
+    Under uWSGI they lie in the worker's black box, which the next worker opens; elsewhere nobody would, and of more
+    cores than a box tells apart nobody learns which were at a request. Once made it has told of the last worker's
+    end, and the interpreter writes its own where the next one finds it. `find_request` and `chores` are as Watch has
+    them.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Worker:
         self._box: BlackBox | None = None
         if connection.UWSGI is not None:
             self._box = open_box(settings.box_folder, f"{log.domain}.worker{connection.UWSGI.worker_id()}")
-        self.flags: Any = bytearray(CORES) if self._box is None else self._box.flags
+        cores = getattr(connection.UWSGI, "cores", 1)
+        self.flags: Any = bytearray(cores) if self._box is None or cores > CORES else self._box.flags
         if self._box is not None and self._box.remains is not None:
             self._tell_of(self._box.remains)
         self._hear_of_faults()
