@@ -198,7 +198,8 @@ def test_cold_sites_asked_all_at_once_all_answer(stack: LiveStack, count: int) -
         thread.start()
     for thread in threads:
         thread.join()
-    assert replies == [200] * (2 * count)
+    told = (stack.layout.own_logs_dir / "initialize.log").read_text()
+    assert replies == [200] * (2 * count), [line for line in told.splitlines() if '"message": "warm"' not in line]
     warmed = re.findall(
         r'"message": "warm", "domain": "([^"]*)"', (stack.layout.own_logs_dir / "initialize.log").read_text()
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from user_wsgi_wrapper.emperor_hook import templates, vassal
 from user_wsgi_wrapper.layout import Layout
 
+_LOOK_AGAIN = 0.005  # seconds
 BACKLOG = 1024  # connections that may wait at a sleeping site's socket; the kernel caps it at somaxconn
 
 
@@ -30,17 +32,25 @@ def render(layout: Layout) -> str:
     )
 
 
-def kick(layout: Layout) -> None:
-    """Have the Emperor scan now. Raises EmperorDownError if no Emperor reads its fifo."""
-    try:
-        descriptor = os.open(layout.emperor_fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENOENT):
-            raise EmperorDownError(f"no Emperor reads {layout.emperor_fifo}") from None
-        raise
+def kick(layout: Layout, patience: float = 1.0) -> None:
+    """Have the Emperor scan now. Raises EmperorDownError if none reads its fifo within `patience` seconds.
+
+    uWSGI makes its fifo anew after each command, so for a moment there is none, or nobody reads it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            descriptor = os.open(layout.emperor_fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.ENOENT):
+                raise
+        if time.monotonic() >= deadline:
+            raise EmperorDownError(f"no Emperor reads {layout.emperor_fifo}")
+        time.sleep(_LOOK_AGAIN)
     try:
         os.write(descriptor, b"E")
-    except BlockingIOError:
-        pass  # so many requests for a scan are waiting already that one more would change nothing
+    except (BlockingIOError, BrokenPipeError):
+        pass  # many requests for a scan are waiting; or the fifo is being made anew, and whoever waits asks again
     finally:
         os.close(descriptor)

@@ -108,7 +108,7 @@ def cool(layout: Layout, domain: str) -> bool:
     vassal.remove(layout, domain)
     if was_warm:
         with contextlib.suppress(emperor.EmperorDownError):  # one that starts later finds no vassal
-            emperor.kick(layout)
+            emperor.kick(layout, patience=0.0)
     return was_warm
 
 
