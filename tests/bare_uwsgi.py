@@ -104,6 +104,11 @@ class BareUwsgi:
         self._process = None
 
     def __enter__(self):
+        self.start()
+        return self
+
+    def start(self):
+        """Start uWSGI and wait for its socket."""
         settings = {
             "plugin": f"plugin = {self._uwsgi.plugin}" if self._uwsgi.plugin else "",
             "entry": self._entry, "www": self.www, "folder": self.folder, "address": "uwsgi-socket",
@@ -126,7 +131,6 @@ class BareUwsgi:
         except BaseException:
             self._stop()
             raise
-        return self
 
     def __exit__(self, *_exc_info):
         self._stop()
@@ -183,7 +187,8 @@ class BareUwsgi:
 
     def _stop(self):
         # Not by SIGTERM: the master looks after its workers' end once a second only.
-        os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 

@@ -21,10 +21,11 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath black_box callable_name capture caught connection core database_file disconnect django_setup
-        error_log error_page exchange failure file_access hooks http_file late loader missing_module module_search
-        origin own_server pep3333 post_mortem quiet_thread records refused_host repetition request request_watch
-        result rules server_memory settings shadow source_fault spool spool_file static streams watch worker
+        advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
+        disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
+        missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
+        repetition request request_watch result rules server_memory settings shadow site_log source_fault spool
+        spool_file static streams succession watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
@@ -92,12 +93,14 @@ LATE = {
     f"{RUNTIME}.advice": {f"{RUNTIME}.rules"},
     f"{RUNTIME}.caught": {f"{RUNTIME}.refused_host"},
     f"{RUNTIME}.connection": {"_socket"},
+    f"{RUNTIME}.deploy": {f"{RUNTIME}.kept"},
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.failure": {"traceback"},
     f"{RUNTIME}.server_memory": {"ctypes"},
+    f"{RUNTIME}.succession": {"ctypes"},
     f"{RUNTIME}.worker": {f"{RUNTIME}.post_mortem", f"{RUNTIME}.server_memory"},
-    f"{RUNTIME}.wrapper": {f"{RUNTIME}.caught", f"{RUNTIME}.static"},
+    f"{RUNTIME}.wrapper": {f"{RUNTIME}.caught", f"{RUNTIME}.deploy", f"{RUNTIME}.static"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {

@@ -22,6 +22,16 @@ def home(username: str) -> str:
     return f"/home/{username}"
 
 
+def keep_folder(username: str, domain: str) -> str:
+    """Where the version of the site that works is kept, and what became of its versions."""
+    return f"{home(username)}/.cache/user_wsgi_wrapper/{domain}"
+
+
+def fifo(domain: str) -> str:
+    """Where the site's uWSGI master takes commands."""
+    return f"/dev/shm/{domain}.commands"  # noqa: S108  the tenant's own
+
+
 def log_file(domain: str, kind: str) -> str:
     """The path of one of a domain's three logs; `kind` is one of LOG_KINDS."""
     return f"{LOG_DIR}/{domain}/{domain}.{kind}.log"

@@ -25,14 +25,20 @@ _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _CO_ASYNC_GENERATOR = 0x200  # inspect.CO_ASYNC_GENERATOR
 
 
+# At its end the interpreter clears the modules that somebody still holds. The server holds the application for ever,
+# and with it the module's variables: without the module they would never go, nor what his files hold be written out.
+_loaded: list[object] = []
+
+
 class WsgiLoadError(Exception):
     """The file gave no application. `phase` is one of PHASES; the cause, if any, is the tenant's exception.
 
     In the phase `death` it wasn't run at all: it ended the workers that did, which has its own record. `advice` is
-    what to do, for whom the error page may show it.
+    what to do, for whom the error page may show it; `is_reported` says that its record is written.
     """
 
     advice = ""
+    is_reported = False
 
     def __init__(self, path: str, phase: str, message: str) -> None:
         super().__init__(path, phase, message)
@@ -55,15 +61,15 @@ class _FreshLoader(SourceFileLoader):
         return compile(self._source, self.path, "exec", dont_inherit=True)
 
 
-def load(path: str) -> WSGIApplication:
+def load(path: str, source: bytes | None = None) -> WSGIApplication:
     """The `application` of the file at `path`. Raises WsgiLoadError and nothing else.
 
     The file runs as the module named after it (`wsgi` for wsgi.py), so that its classes can be pickled here and
-    unpickled by any program that can import it.
+    unpickled by any program that can import it. `source` is run in place of what the file holds, if it is given.
     """
     path = os.path.abspath(path)
     name = module_name(path)
-    loader = _FreshLoader(name, path, _read(path))
+    loader = _FreshLoader(name, path, _read(path) if source is None else source)
     try:
         code = loader.get_code(name)
     except BaseException as error:
@@ -119,6 +125,7 @@ def _run(name: str, path: str, loader: _FreshLoader, code: CodeType) -> Any:
     module.__file__ = path
     module.__package__ = ""
     sys.modules[name] = module
+    _loaded.append(module)
     try:
         exec(code, module.__dict__)  # noqa: S102  the tenant's own code, in the tenant's own process
     except BaseException as error:

@@ -16,12 +16,13 @@ TEMPORARY = "/tmp"  # noqa: S108  the tenant's own in a chroot
 class Settings:
     """One value for each variable. `static` is (URL, folder) pairs, `static_index` the names of index files,
     `load_limit` how long wsgi.py may take to load, in seconds, `box_folder` where the worker's black box lies,
-    `temporary` where what is written to descriptor 2 waits.
+    `temporary` where what is written to descriptor 2 waits, `keep_folder` where the version that works is kept,
+    `preflight` what makes a worker refuse a new one (see deploy).
     """
 
     __slots__ = (
-        "box_folder", "check_static", "debug", "domain", "error_log", "error_page", "load_limit", "log_format",
-        "static", "static_dotfiles", "static_index", "temporary", "wsgi_file",
+        "box_folder", "check_static", "debug", "domain", "error_log", "error_page", "keep_folder", "load_limit",
+        "log_format", "preflight", "static", "static_dotfiles", "static_index", "temporary", "wsgi_file",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,8 @@ class Settings:
         static_index: tuple[str, ...] = (),
         static_dotfiles: bool = False,
         temporary: str = TEMPORARY,
+        keep_folder: str | None = None,
+        preflight: str = "import",
     ) -> None:
         self.domain = domain
         self.wsgi_file = wsgi_file
@@ -53,6 +56,8 @@ class Settings:
         self.static_index = static_index
         self.static_dotfiles = static_dotfiles
         self.temporary = temporary
+        self.keep_folder = keep_folder
+        self.preflight = preflight
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -71,6 +76,8 @@ class Settings:
             static_index=tuple(name for name in environ.get("SITE_STATIC_INDEX", "").split(":") if name),
             static_dotfiles=environ.get("SITE_STATIC_DOTFILES") == "1",
             temporary=environ.get("TMPDIR") or TEMPORARY,
+            keep_folder=environ.get("SITE_KEEP_FOLDER") or None,
+            preflight=environ.get("SITE_PREFLIGHT") or "import",
         )
 
 

@@ -37,6 +37,7 @@ class Watch:
     `tell(message, trace, advice)` writes a record outside requests. `load_limit` is how long the file may take, in
     seconds, None for as long as it likes; `harakiri` is the server's option, in seconds, 0 for none;
     `find_request` is as RequestWatch has it. `chores` is called again and again, and says whether there were any.
+    `watches_file` says whether a second save is looked for.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Watch:
         if harakiri and box is not None:
             self._requests = RequestWatch(box, harakiri, find_request, monotonic())
         self._chores = chores
+        self.watches_file = connection.UWSGI is not None
         self._delay = _SHORTEST
         self._pid = 0
         self._loader = get_ident()
@@ -92,7 +94,7 @@ class Watch:
     def _run(self) -> None:
         self._watch_load(monotonic())
         sleep(_SHORTEST)  # the thread that was loading has the first request to answer
-        if connection.UWSGI is not None:
+        if self.watches_file:
             self._watch_file()
         self._keep_house()
 

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from user_wsgi_wrapper.runtime import connection, hooks, late
+from user_wsgi_wrapper.runtime import connection, hooks, late, succession
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.core import serving
@@ -19,6 +19,7 @@ from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.records import Records
 from user_wsgi_wrapper.runtime.repetition import SUMMARY_EVERY
 from user_wsgi_wrapper.runtime.settings import Settings
+from user_wsgi_wrapper.runtime.site_log import SiteLog
 from user_wsgi_wrapper.runtime.spool import Spool
 from user_wsgi_wrapper.runtime.streams import ErrorStream, Pending
 from user_wsgi_wrapper.runtime.worker import Worker
@@ -29,6 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from user_wsgi_wrapper.runtime.deploy import Deploy
 
 
 def build_application(settings: Settings, path: list[str] | None = None) -> Callable[..., Any]:
@@ -45,20 +48,29 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     spool = Spool(log, server, settings.temporary)
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
-    records = Records(log, settings.wsgi_file, getattr(connection.UWSGI, "numproc", 1))
+    wanted = succession.wanted_workers(connection.UWSGI)
+    records = Records(log, settings.wsgi_file, wanted)
     hooks.take(records, pending, current_environ)
     page = ErrorPage(settings.error_page, settings.debug)
     with_static = _static(settings)
 
+    looks: list[Callable[[], None]] = []
+
     def do_chores() -> bool:
+        for look in looks:
+            look()
         return records.flush(SUMMARY_EVERY) or spool.drain()
 
-    worker = Worker(log, settings, request_of, do_chores)
+    site_log = SiteLog(server)
+    worker = Worker(log, settings, request_of, do_chores, site_log)
+    deploy = _deploy(settings, worker, site_log, log)
     spool.take_stderr()
-    atexit.register(_end, pending, records, spool)
+    atexit.register(_end, pending, records, spool, deploy)
     if path is not None:
         sys.path[:] = path
-    app = with_static(_load(worker, log))
+    app = with_static(_load(worker if deploy is None else deploy, log))
+    if deploy is not None:
+        looks.append(deploy.look)
     spool.release_stderr()
     _hear_of_caught(log, records, settings.wsgi_file)
 
@@ -91,11 +103,30 @@ def _hear_of_caught(log: ErrorLog, records: Records, wsgi_file: str) -> None:
     Exchange.answered = answered
 
 
-def _end(pending: Pending, records: Records, spool: Spool) -> None:
+def _deploy(settings: Settings, worker: Worker, site_log: SiteLog, log: ErrorLog) -> Deploy | None:
+    """What looks after the site's versions; None where the server can't start one worker more."""
+    fifo = connection.option("master-fifo")
+    if worker.box is None or not settings.keep_folder or fifo is None or not succession.is_manual():
+        return None
+    worker.leave_saves_alone()
+    boxes = f"{settings.box_folder}/{log.domain}.worker"
+    wanted = succession.wanted_workers(connection.UWSGI)
+    place = succession.Succession(connection.UWSGI, boxes, worker.box.flags, fifo, wanted)
+
+    def report(error: WsgiLoadError, addition: str) -> str:
+        return _report(error, log, addition)
+
+    deploy: Deploy = late.load("user_wsgi_wrapper.runtime.deploy").Deploy(settings, worker, place, site_log, report)
+    return deploy
+
+
+def _end(pending: Pending, records: Records, spool: Spool, deploy: Deploy | None) -> None:
     pending.flush_all()
     records.flush()
     spool.release_stderr()
     spool.end()
+    if deploy is not None:
+        deploy.end()
 
 
 def _take_streams(pending: Pending) -> ErrorStream:
@@ -126,16 +157,25 @@ def _writes_to_stderr(stream: Any) -> bool:
         return False
 
 
-def _load(worker: Worker, log: ErrorLog) -> Callable[..., Any]:
+def _load(worker: Worker | Deploy, log: ErrorLog) -> Callable[..., Any]:
     try:
         return worker.load()
     except WsgiLoadError as error:
-        cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
-        advice = advise(error, error.path)
-        if error.phase != "death":
-            log.record(f"the site could not be loaded: {error}", None, "ERROR", cause, advice)
+        if not error.is_reported:
+            _report(error, log)
         _mark_broken(log.domain)
-        return _broken(error.path, error.phase, error.message, advice)
+        return _broken(error.path, error.phase, error.message, error.advice)
+
+
+def _report(error: WsgiLoadError, log: ErrorLog, addition: str = "") -> str:
+    """Write the record of a load that failed; returns its text. One that ended the worker has its own already."""
+    error.is_reported = True
+    cause = format_exception(error.__cause__) if error.__cause__ is not None else ""
+    error.advice = advise(error, error.path)
+    message = f"the site could not be loaded: {error}" + (f"; {addition}" if addition else "")
+    if error.phase != "death" or addition:
+        log.record(message, None, "ERROR", cause, error.advice)
+    return "\n".join(filter(None, (message, cause, error.advice and f"Advice: {error.advice}")))
 
 
 def _broken(path: str, phase: str, message: str, advice: str) -> Callable[..., Any]:
