@@ -35,6 +35,7 @@ FULL = Site(
     idle=4,
     memory=512,
     log_format="json",
+    preflight="compile",
 )
 
 

@@ -35,10 +35,10 @@ LEAVES = {
         templates unix_ids warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database door emperor file_steps locks mount_steps nginx orphans
-        processes reaper registry settings shared_files store vassal
+        bases checkup chroot chroot_plan config database deploys door emperor file_steps locks mount_steps nginx
+        orphans processes reaper registry settings shared_files store vassal
     """,
-    f"{HOOK} 4": "configuration_files initialize sites stack",
+    f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.site import MAX_DOMAIN, BadValueError
 
 SUN_PATH = 107  # bytes of a unix socket's path, unix(7)
@@ -51,6 +52,10 @@ class Layout:
     def home(self, username: str) -> Path:
         """What the tenant sees as /home/<Username>."""
         return self.storage(username) / "home"
+
+    def keep_folder(self, username: str, domain: str) -> Path:
+        """Where a site keeps the version of its code that works; the tenant's, so nothing in it can be trusted."""
+        return self.home(username) / inside.keep_folder(username, domain).removeprefix(f"{inside.home(username)}/")
 
     def www(self, username: str) -> Path:
         """What the tenant sees as /var/www."""

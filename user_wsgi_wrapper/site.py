@@ -19,6 +19,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what browsers take for the end of an IP address (WHATWG URL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LOG_FORMATS = ("text", "json")
+PREFLIGHTS = ("import", "compile", "off")
 
 
 class BadValueError(ValueError):
@@ -30,7 +31,8 @@ class Site:
     """One domain and what its operator set for it. Paths are as seen inside the chroot.
 
     `static` maps URL prefixes to folders, `check_static` is uWSGI's option of that name, `idle` is in
-    seconds, `memory` in MiB (None: no limit).
+    seconds, `memory` in MiB (None: no limit); `preflight` is how a new version of the code is tried before it
+    replaces the one that serves.
     """
 
     domain: str
@@ -45,6 +47,7 @@ class Site:
     idle: int = 600
     memory: int | None = None
     log_format: str = "text"
+    preflight: str = "import"
 
 
 def parse_domain(text: str) -> str:
@@ -177,6 +180,8 @@ def check(site: Site) -> Site:
     parse_number("idle", site.idle, 1, 7 * 86400)
     if site.memory is not None:
         parse_number("memory", site.memory, 16, 1 << 20)
+    if site.preflight not in PREFLIGHTS:
+        raise BadValueError(f"preflight {shorten(site.preflight)}: import, compile or off is needed")
     if site.log_format not in LOG_FORMATS:
         raise BadValueError(f"log format {shorten(site.log_format)}: text or json is needed")
     return site

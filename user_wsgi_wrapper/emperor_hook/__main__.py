@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from user_wsgi_wrapper.emperor_hook import checkup, configuration_files, processes, reaper, settings, sites, spinup
+from user_wsgi_wrapper.emperor_hook import (
+    checkup,
+    configuration_files,
+    processes,
+    reaper,
+    reloading,
+    settings,
+    sites,
+    spinup,
+)
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import tail as logs
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
@@ -26,7 +35,7 @@ from user_wsgi_wrapper.site import BadValueError, Site, parse_domain
 DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
-    sites.SiteError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError, EmperorDownError, StackError,
+    sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError, EmperorDownError, StackError,
 )  # fmt: skip
 
 
@@ -172,8 +181,11 @@ def _plain(value: object) -> str:
 def _reload(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     site = _site(machine, arguments.domain)
-    told = sites.reload(machine, site)
-    print(f"{site.domain}: " + ("reloading" if told else "cold; its next request loads the code as it is then"))
+    outcome = reloading.reload(machine, site, lambda text: print(text, file=sys.stderr))
+    if outcome.what == "cold":
+        print(f"{site.domain}: cold; its next request loads the code as it is then")
+    else:
+        print(f"{site.domain}: reloaded in {outcome.seconds:.1f} s")
     return DONE
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from user_wsgi_wrapper import __version__, inside
-from user_wsgi_wrapper.site import LOG_FORMATS
+from user_wsgi_wrapper.site import LOG_FORMATS, PREFLIGHTS
 
 _DESCRIPTION = """\
 Host many people's WSGI applications on one machine: nginx in front, the uWSGI Emperor
@@ -129,6 +129,12 @@ def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--idle", type=int, metavar="SECONDS", help="sleep after so long without a request (default: 600)"
     )
     settings.add_argument("--memory", type=int, metavar="MIB", help="address space of each process; 0 for no limit")
+    settings.add_argument(
+        "--preflight",
+        choices=PREFLIGHTS,
+        help="how new code is tried before it replaces the code that serves: import it (default), compile it, or not "
+        "at all; what fails is refused",
+    )
     settings.add_argument("--log-format", choices=LOG_FORMATS, help="of the error log (default: text)")
     return settings
 

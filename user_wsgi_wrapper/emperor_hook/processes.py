@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from user_wsgi_wrapper.emperor_hook import vassal
+from user_wsgi_wrapper.emperor_hook import deploys, vassal
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
@@ -16,7 +16,9 @@ _BROKEN = " broken"
 
 @dataclass(frozen=True)
 class Status:
-    """How a site is. `state` is cold (never asked for), idle (asleep), running or broken; `memory` in bytes."""
+    """How a site is. `memory` is in bytes; `state` is cold (never asked for), idle (asleep), running, broken
+    (visitors get the error page) or broken deploy (the last version of the code was refused, the one before it serves).
+    """
 
     domain: str
     username: str
@@ -62,18 +64,20 @@ def status(layout: Layout, site: Site, uid: int, titles: dict[str, list[psutil.P
     return Status(
         site.domain,
         site.username,
-        _state(layout, site.domain, own),
+        _state(layout, site, uid, own),
         tuple(sorted(process.pid for process in own)),
         sum(_memory(process) for process in own),
     )
 
 
-def _state(layout: Layout, domain: str, own: list[psutil.Process]) -> str:
-    if not vassal.exists(layout, domain):
+def _state(layout: Layout, site: Site, uid: int, own: list[psutil.Process]) -> str:
+    if not vassal.exists(layout, site.domain):
         return "cold"
-    if not own:
-        return "idle"
-    return "broken" if any(_title(process).endswith(_BROKEN) for process in own) else "running"
+    if any(_title(process).endswith(_BROKEN) for process in own):
+        return "broken"
+    if deploys.read(layout, site.username, site.domain, uid).verdict == "refused":
+        return "broken deploy" if own else "idle, broken deploy"
+    return "running" if own else "idle"
 
 
 def _memory(process: psutil.Process) -> int:

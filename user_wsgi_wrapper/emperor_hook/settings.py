@@ -27,7 +27,7 @@ def with_settings(site: Site, arguments: argparse.Namespace) -> Site:
     """`site` with what the arguments of `site add` or `site set` say; raises BadValueError."""
     changes: dict[str, Any] = {
         name: value
-        for name in ("processes", "threads", "idle", "log_format")
+        for name in ("processes", "threads", "idle", "log_format", "preflight")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.wsgi_file is not None:

@@ -1,9 +1,8 @@
-"""What an operator does to a site: add it, change it, remove it, reload it. Nothing is half-done by bad input."""
+"""What an operator does to a site: add it, change it, remove it. Nothing is half-done by bad input."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,6 @@ from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
-# uWSGI sees a modification time only if it is later by a whole second
-_TOUCH = """\
-now=$(date +%s) && was=$(stat --format %Y -- "$1") || exit
-[ "$was" -lt "$now" ] || now=$((was + 1))
-exec touch --no-create --date "@$now" -- "$1"
-"""
 _END_PATIENCE = 10.0  # seconds that a removed site's processes have to end
 
 
@@ -108,33 +101,3 @@ def _delete(folder: Path) -> None:
         raise SiteError(f"{folder} is not deleted: this Python can't do it safely")
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def reload(machine: Machine, site: Site) -> bool:
-    """Touch the site's wsgi.py as its tenant would; False if it's cold and loads what is there when it wakes.
-
-    The touch is made by the tenant's own uid inside his own root: root's hands stay out of his folders.
-    """
-    layout = machine.layout
-    if not vassal.exists(layout, site.domain):
-        return False
-    identity = machine.registry.identity(site.username)
-    done = subprocess.run(
-        [
-            "/usr/sbin/chroot",
-            f"--userspec={identity.uid}:{identity.gid}",
-            "--groups=",
-            str(layout.chroot(site.username)),
-            "/usr/bin/sh",
-            "-c",
-            _TOUCH,
-            "touch",
-            site.wsgi_file,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    if done.returncode:
-        raise SiteError(f"{site.domain}: {site.wsgi_file} could not be touched: {done.stderr.strip()}")
-    return True

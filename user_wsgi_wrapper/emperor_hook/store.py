@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection
+from sqlalchemy.schema import CreateColumn
 
 from user_wsgi_wrapper.emperor_hook import tables
 from user_wsgi_wrapper.emperor_hook.database import Database
@@ -60,6 +62,8 @@ class Store:
             version = _version(connection) if sa.inspect(connection).has_table(tables.schema.name) else None
         if version is None:
             version = self._create()
+        if version < tables.VERSION:
+            version = self._upgrade()
         if version != tables.VERSION:
             raise self.database.down(f"its tables are of version {version}, this program knows {tables.VERSION}")
 
@@ -73,6 +77,18 @@ class Store:
             if version is None:
                 version = tables.VERSION
                 connection.execute(tables.schema.insert().values(version=version))
+            return version
+
+    def _upgrade(self) -> int:
+        """Add to the tables what later versions of this program have put there; the version that they are of then."""
+        with self._named_lock(), self.database.writing() as connection:
+            _lock(connection)
+            version = _version(connection) or 0
+            for columns in tables.ADDED[version - 1 :]:
+                for column in columns:
+                    connection.execute(_add_column(column, connection))
+                version += 1
+            connection.execute(tables.schema.update().values(version=version))
             return version
 
     @contextmanager
@@ -121,6 +137,11 @@ class Store:
 
 def _version(connection: Connection) -> int | None:
     return connection.scalar(sa.select(tables.schema.c.version))
+
+
+def _add_column(column: sa.Column[Any], connection: Connection) -> sa.TextClause:
+    definition = CreateColumn(column).compile(dialect=connection.dialect)
+    return sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
 
 
 def _lock(connection: Connection) -> None:

@@ -69,10 +69,12 @@ class Deploy:
 
         Doesn't return where this worker isn't to serve: the process ends.
         """
+        if not self._succession.is_needed():
+            self._succession.take_turn()  # what another finds out about this version needn't be found out again
         if self._succession.is_superfluous(self._file):
             self._leave()
         deploys = deploy_file.read(self._folder)
-        if deploys.refused == self._file and self._phases != ():
+        if self._file == deploys.refused != NOTHING and self._phases != ():
             if not self._succession.is_needed():
                 self._leave()
             kept = late.load("user_wsgi_wrapper.runtime.kept")
@@ -146,18 +148,17 @@ class Deploy:
             if version is not None:
                 self._refuse(error, deploys, f"the kept version of {moment(version[2])} is served instead")
                 self._end(_RESPAWN)
-        self._report(error, "")
+        self._note_bad(deploys, self._report(error, ""), is_served=True)
         self._settle(BROKEN, self._file)
 
     def _refuse(self, error: WsgiLoadError, deploys: Deploys, addition: str) -> None:
-        reason = self._report(error, addition)
-        deploys.refused, deploys.at, deploys.reason = self._file, time_ns(), reason
-        self._write(deploys)
+        self._note_bad(deploys, self._report(error, addition), is_served=False)
         self._log.say("refused", f"{self._name(self._file)}: {error.message}; {addition}")
 
     def _settle(self, role: int, file: tuple[int, int, int]) -> None:
         if not self._succession.settle(role, file):
             self._leave()
+        self._succession.end_turn()
         replaced = self._succession.replaced
         what = {GOOD: "serves", KEPT: "serves the kept version of", BROKEN: "serves the error page for"}[role]
         code = {GOOD: "reloaded" if replaced else "started", KEPT: "kept", BROKEN: "broken"}[role]
@@ -168,11 +169,15 @@ class Deploy:
         return f"{self._path} of {moment(file[2])}" if file[2] else self._path
 
     def _note_good(self, deploys: Deploys) -> None:
-        if deploys.good == self._file and deploys.refused == NOTHING:
+        if deploys.good == self._file and deploys.bad == NOTHING:
             return
         if deploys.good != self._file:
             deploys.good, deploys.since = self._file, time_ns()
-        deploys.refused, deploys.reason = NOTHING, ""
+        deploys.bad, deploys.reason = NOTHING, ""
+        self._write(deploys)
+
+    def _note_bad(self, deploys: Deploys, reason: str, is_served: bool) -> None:
+        deploys.bad, deploys.bad_at, deploys.reason, deploys.is_served = self._file, time_ns(), reason, is_served
         self._write(deploys)
 
     def _write(self, deploys: Deploys) -> None:

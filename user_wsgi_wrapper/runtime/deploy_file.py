@@ -1,6 +1,7 @@
 """What became of a site's versions, in a small file that outlives its processes: which was good, which refused.
 
-Text, a line a version and then the reason of the refusal, so that the operator's side can read it too:
+Text, a line a version and then the reason of the refusal, so that the operator's side can read it too. In place of
+`refused` stands `broken` where visitors get the error page for that version:
 
     good INODE SIZE MTIME_NS SINCE_NS
     refused INODE SIZE MTIME_NS AT_NS
@@ -22,18 +23,26 @@ NOTHING = (0, 0, 0)
 
 
 class Deploys:
-    """The file's content: versions as black_box.file_state gives them, NOTHING if there was none; times in ns."""
+    """The file's content: versions as black_box.file_state gives them, NOTHING if there was none; times in ns.
 
-    __slots__ = ("at", "good", "reason", "refused", "since")
+    `bad` is the last version that could not be loaded, for `reason`; `is_served` says that it has replaced the good
+    one nevertheless.
+    """
 
-    def __init__(
-        self, good: File = NOTHING, since: int = 0, refused: File = NOTHING, at: int = 0, reason: str = ""
-    ) -> None:
-        self.good = good
-        self.since = since
-        self.refused = refused
-        self.at = at
-        self.reason = reason
+    __slots__ = ("bad", "bad_at", "good", "is_served", "reason", "since")
+
+    def __init__(self) -> None:
+        self.good: File = NOTHING
+        self.since = 0
+        self.bad: File = NOTHING
+        self.bad_at = 0
+        self.reason = ""
+        self.is_served = False
+
+    @property
+    def refused(self) -> File:
+        """The version that no worker need try again."""
+        return NOTHING if self.is_served else self.bad
 
 
 def read(folder: str) -> Deploys:
@@ -47,8 +56,9 @@ def read(folder: str) -> Deploys:
             inode, size, mtime, when = map(int, numbers)
             if what == "good":
                 deploys.good, deploys.since = (inode, size, mtime), when
-            elif what == "refused":
-                deploys.refused, deploys.at, deploys.reason = (inode, size, mtime), when, reason
+            elif what in ("refused", "broken"):
+                deploys.bad, deploys.bad_at, deploys.reason = (inode, size, mtime), when, reason
+                deploys.is_served = what == "broken"
     except (OSError, ValueError):
         pass
     return deploys
@@ -59,9 +69,10 @@ def write(folder: str, deploys: Deploys) -> None:
     lines = []
     if deploys.good != NOTHING:
         lines.append("good {} {} {} {}".format(*deploys.good, deploys.since))
-    if deploys.refused != NOTHING:
-        lines.append("refused {} {} {} {}".format(*deploys.refused, deploys.at))
-    text = "\n".join(lines) + "\n\n" + (deploys.reason if deploys.refused != NOTHING else "")
+    if deploys.bad != NOTHING:
+        what = "broken" if deploys.is_served else "refused"
+        lines.append("{} {} {} {} {}".format(what, *deploys.bad, deploys.bad_at))
+    text = "\n".join(lines) + "\n\n" + (deploys.reason if deploys.bad != NOTHING else "")
     os.makedirs(folder, 0o700, exist_ok=True)
     replace(f"{folder}/{NAME}", text.encode("utf-8", "backslashreplace")[:MOST])
 

@@ -66,6 +66,7 @@ class Succession:
         self._fifo = fifo
         self._wanted = wanted
         self._began = time_ns()
+        self._turn = -1
         self.replaced = 0  # the pid of the worker that made room for this one
 
     def is_needed(self) -> bool:
@@ -82,6 +83,16 @@ class Succession:
         mine = self._uwsgi.worker_id()
         return all(place.number > mine for place in self._serving())
 
+    def take_turn(self) -> None:
+        """Wait until no other worker tries a new version; the turn is over with `end_turn`, or with the process."""
+        self._turn = self._lock("turn")
+
+    def end_turn(self) -> None:
+        """Let the next one try."""
+        if self._turn >= 0:
+            os.close(self._turn)
+            self._turn = -1
+
     def someone_serves_well(self) -> bool:
         """Whether another worker serves a version that works."""
         return any(place.role != BROKEN for place in self._serving())
@@ -92,7 +103,7 @@ class Succession:
         Where there are enough, an older worker of another version is told to end. A worker with the kept version
         never takes the place of one that serves.
         """
-        lock = self._lock()
+        lock = self._lock("settling")
         try:
             serving = self._serving()
             older = [place for place in serving if place.file != file and place.began < self._began]
@@ -171,8 +182,8 @@ class Succession:
         except ProcessLookupError:
             pass  # it has died meanwhile; the one that follows it is told that it isn't needed
 
-    def _lock(self) -> int:
-        fd = os.open(f"{self._boxes}s", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def _lock(self, name: str) -> int:
+        fd = os.open(f"{self._boxes}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.lockf(fd, os.F_LOCK, 0)
         return fd
 

@@ -1,0 +1,85 @@
+"""Reload a site as its tenant would, and see what comes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from user_wsgi_wrapper.emperor_hook import deploys, probe, vassal
+from user_wsgi_wrapper.emperor_hook.registry import Identity
+from user_wsgi_wrapper.emperor_hook.spinup import Machine
+from user_wsgi_wrapper.site import Site
+
+# uWSGI sees a modification time only if it is later by a whole second
+_TOUCH = """\
+now=$(date +%s) && was=$(stat --format %Y -- "$1") || exit
+[ "$was" -lt "$now" ] || now=$((was + 1))
+exec touch --no-create --date "@$now" -- "$1"
+"""
+_LOOK_AGAIN = 0.02  # seconds
+_SLOW = 3.0  # seconds after which it is said that the outcome is waited for
+
+
+class ReloadError(Exception):
+    """The site could not be reloaded; str() is fit to print, with the traceback if there is one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: `reloaded`, or `cold`: the site loads what is there when it wakes."""
+
+    what: str
+    seconds: float = 0.0
+
+
+def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> Outcome:
+    """Touch the site's wsgi.py, wake the site if it sleeps, and wait until its new version serves.
+
+    `say` is told that it takes long. Raises ReloadError if the file can't be touched, if its code is refused or
+    broken, or if there is no outcome within the time that a load may take.
+    """
+    if not vassal.exists(machine.layout, site.domain):
+        return Outcome("cold")
+    identity = machine.registry.identity(site.username)
+    began, clock = time.time_ns(), time.monotonic()
+    _touch(machine, site, identity)
+    probe.ping(machine.layout.socket(site.domain), _SLOW)  # a site that sleeps loads what it finds
+    is_told = False
+    while True:
+        found = deploys.read(machine.layout, site.username, site.domain, identity.uid)
+        if found.bad is not None and found.bad.at >= began:
+            raise ReloadError(_bad_news(site, found))
+        if found.good is not None and found.good.at >= began:
+            return Outcome("reloaded", time.monotonic() - clock)
+        waited = time.monotonic() - clock
+        if waited > vassal.HARAKIRI + _SLOW:
+            raise ReloadError(f"{site.domain}: no outcome within {waited:.0f} s; its server log may tell why")
+        if waited > _SLOW and not is_told:
+            is_told = True
+            say(f"{site.domain}: waiting for {site.wsgi_file} to be loaded")
+        time.sleep(_LOOK_AGAIN)
+
+
+def _bad_news(site: Site, found: deploys.Deploys) -> str:
+    consequence = (
+        "the version before it goes on serving" if found.verdict == "refused" else "visitors get the error page"
+    )
+    return f"{site.domain}: {found.verdict}, {consequence}\n{found.reason}"
+
+
+def _touch(machine: Machine, site: Site, identity: Identity) -> None:
+    """The touch is made by the tenant's own uid inside his own root: root's hands stay out of his folders."""
+    chroot = str(machine.layout.chroot(site.username))
+    ids = f"--userspec={identity.uid}:{identity.gid}"
+    done = subprocess.run(
+        ["/usr/sbin/chroot", ids, "--groups=", chroot, "/usr/bin/sh", "-c", _TOUCH, "touch", site.wsgi_file],
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        timeout=30,
+    )
+    if done.returncode:
+        reason = deploys.harmless(done.stderr).strip()
+        raise ReloadError(f"{site.domain}: {site.wsgi_file} could not be touched: {reason}")
