@@ -35,7 +35,8 @@ from user_wsgi_wrapper.site import BadValueError, Site, parse_domain
 DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
-    sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError, EmperorDownError, StackError,
+    sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
+    EmperorDownError, StackError,
 )  # fmt: skip
 
 

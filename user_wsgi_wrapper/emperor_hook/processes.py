@@ -17,7 +17,7 @@ _BROKEN = " broken"
 @dataclass(frozen=True)
 class Status:
     """How a site is. `memory` is in bytes; `state` is cold (never asked for), idle (asleep), running, broken
-    (visitors get the error page) or broken deploy (the last version of the code was refused, the one before it serves).
+    (visitors get the error page) or broken deploy (the last version of the code was refused, an earlier one serves).
     """
 
     domain: str
