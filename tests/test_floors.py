@@ -23,7 +23,7 @@ LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
         disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
-        missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
+        master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
         repetition request request_watch result rules server_memory settings shadow site_log source_fault spool
         spool_file static streams succession watch worker
     """,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import re
 import signal
 import subprocess
@@ -142,6 +143,24 @@ def test_an_idle_site_costs_no_process_and_wakes_again(stack: LiveStack) -> None
     assert again.text.split()[0] != first
 
 
+def test_a_request_that_comes_while_the_last_process_ends_does_not_wait_for_the_next_look(stack: LiveStack) -> None:
+    """uWSGI's master and its Emperor look for ended processes every second or two; here they see it at once."""
+    stack.site("ending.test", "Ender", COUNTER.replace("{version}", "1"), "--idle", "1")
+    for after in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08):
+        assert stack.request("ending.test").status == 200
+        ends = stack.log("ending.test", "server").count("have been inactive")
+        wait_for(
+            lambda ends=ends: stack.log("ending.test", "server").count("have been inactive") > ends,
+            "the site goes idle",
+        )
+        time.sleep(after)
+        began = time.monotonic()
+        assert stack.request("ending.test").text == "version 1"
+        assert time.monotonic() - began < 0.9
+    codes = [line.split()[4] for line in stack.log("ending.test", "server").splitlines() if " [-] site " in line]
+    assert codes[:4] == ["started:", "idle:", "started:", "idle:"]
+
+
 def test_touching_wsgi_py_reloads_it(stack: LiveStack) -> None:
     """The new code serves without an operator, and `reload` does the same."""
     stack.site("touch.test", "Toucher", COUNTER.replace("{version}", "1"))
@@ -155,6 +174,45 @@ def test_touching_wsgi_py_reloads_it(stack: LiveStack) -> None:
     os.utime(path, (later, later))
     assert "reloaded in" in stack.command("reload", "touch.test")
     assert stack.request("touch.test").text == "version 3"
+
+
+def test_a_broken_deploy_is_refused_told_of_and_survives_a_sleep(stack: LiveStack) -> None:
+    """As the tenant and as the operator see it: the old version serves, `reload` fails, `status` names it."""
+    stack.site("deploy.test", "Deployer", COUNTER.replace("{version}", "1"), "--idle", "3")
+    assert stack.request("deploy.test").text == "version 1"
+    assert stack.status("deploy.test")["state"] == "running"
+    wait_for((stack.layout.keep_folder("Deployer", "deploy.test") / "kept").exists, "the version is kept")
+    stack.write("Deployer", "wsgi.py", "1 / 0\n")
+    refused = stack.run("reload", "deploy.test")
+    assert refused.returncode == 1
+    assert "deploy.test: refused, the version before it goes on serving\n" in refused.stderr
+    assert refused.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert stack.request("deploy.test").text == "version 1"
+    assert stack.status("deploy.test")["state"] == "broken deploy"
+    assert stack.log("deploy.test").count("Traceback") == 1
+    wait_for(lambda: not stack.status("deploy.test")["pids"], "the site goes idle")
+    assert stack.status("deploy.test")["state"] == "idle, broken deploy"
+    assert stack.request("deploy.test").text == "version 1"
+    assert " [-] site kept: " in stack.log("deploy.test", "server")
+    stack.write("Deployer", "wsgi.py", COUNTER.replace("{version}", "2"))
+    assert "reloaded in" in stack.command("reload", "deploy.test")
+    assert stack.request("deploy.test").text == "version 2"
+    assert stack.status("deploy.test")["state"] == "running"
+
+
+def test_reload_wakes_a_site_that_sleeps_and_says_when_there_is_nothing_to_reload(stack: LiveStack) -> None:
+    """A cold one loads what is there with its next request."""
+    stack.site("sleeper.test", "Sleeper", COUNTER.replace("{version}", "1"), "--idle", "1")
+    assert "cold" in stack.command("reload", "sleeper.test")
+    assert stack.request("sleeper.test").text == "version 1"
+    wait_for(lambda: stack.status("sleeper.test")["state"] == "idle", "the site goes idle")
+    stack.write("Sleeper", "wsgi.py", COUNTER.replace("{version}", "2"))
+    assert "reloaded in" in stack.command("reload", "sleeper.test")
+    assert stack.request("sleeper.test").text == "version 2"
+    (stack.layout.www("Sleeper") / "wsgi.py").unlink()
+    gone = stack.run("reload", "sleeper.test")
+    assert gone.returncode == 1
+    assert "/var/www/wsgi.py could not be touched" in gone.stderr
 
 
 def test_an_unknown_domain_is_a_404_and_makes_no_file(stack: LiveStack) -> None:

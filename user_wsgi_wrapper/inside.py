@@ -13,6 +13,8 @@ LOG_DIR = "/var/log"
 ENTRY = "/bin/user_wsgi_wrapper.py"
 # The folder that holds our package. The entry puts it on sys.path for its own imports alone.
 LIBRARY = "/opt/user_wsgi_wrapper"
+# What the master of a vassal runs.
+MASTER = f"{LIBRARY}/user_wsgi_wrapper/runtime/master.py"
 
 LOG_KINDS = ("access", "error", "server")
 

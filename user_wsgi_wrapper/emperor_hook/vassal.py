@@ -69,6 +69,7 @@ def render(site: Site, identity: Identity, layout: Layout) -> str:
         home=inside.home(site.username),
         server_log=inside.log_file(site.domain, "server"),
         keep_folder=inside.keep_folder(site.username, site.domain),
+        master=inside.MASTER,
         fifo=inside.fifo(site.domain),
         error_log=inside.log_file(site.domain, "error"),
         static=":".join(f"{url}={folder}" for url, folder in site.static),

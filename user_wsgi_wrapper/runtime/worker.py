@@ -56,6 +56,9 @@ class Worker:
         chores: Callable[[], bool],
         site_log: SiteLog | None = None,
     ) -> None:
+        become_worker = getattr(connection.UWSGI, "become_worker", None)  # see master
+        if become_worker is not None:
+            become_worker()
         self._log = log
         self._site_log = site_log
         self._path = settings.wsgi_file
