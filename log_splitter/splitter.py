@@ -86,6 +86,8 @@ class Splitter:
 
     def deal(self, groups: Groups) -> Iterator[Write]:
         """A batch's lines, each group with the log it goes to, if that is remembered."""
+        if self.hourly is not None:
+            self.hourly.begin(sum(map(len, groups.values())))
         # C all the way: several threads may take from it, one after the other
         return zip(map(self._targets.get, groups), groups, groups.values())
 
@@ -144,7 +146,8 @@ class Splitter:
             self.count(target, texts, outcome)
             return []
         if not target.counts:
-            target.close()
+            if target.log is not None:
+                target.log.close()
             if outcome.error is not None:
                 self._say(f"statistics of {target}: {outcome.error.strerror or outcome.error}")
             return []
