@@ -12,7 +12,7 @@ from pathlib import Path
 
 from log_splitter import checkpoint
 from log_splitter.checkpoint import HEAD, Place
-from log_splitter.sources import BLOCK, Source
+from log_splitter.sources import BLOCK, MUCH, Source
 
 _LOOK_AGAIN = 0.02  # seconds
 _QUIET = 1.0  # seconds without a line, until the writer is believed to be at the new file
@@ -27,6 +27,7 @@ class Followed(Source):
     """
 
     nap = 0.02
+    portion = MUCH
 
     def __init__(self, path: str | Path, saved: str | Path, say: Callable[[str], None]) -> None:
         self.path = Path(path)
