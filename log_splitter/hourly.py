@@ -12,8 +12,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
-_RATE = 5_000  # lines a second that are read
-_BURST = 1_000  # lines read at once, after as much time without
+_RATE = 2_500  # lines a second that are read
+_BURST = 500  # lines read at once, after as much time without
 _MOST_KEYS = 65_536
 _STEP = math.log(1.05)  # response times are kept to within 2.5 %
 # what stands behind the request in the combined format; quotes within it are escaped by both servers

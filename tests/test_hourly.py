@@ -1,4 +1,4 @@
-"""A line of JSON a key and hour: requests exactly, the rest exactly at any rate that servers have."""
+"""A line of JSON a key and hour: requests exactly, the rest exactly up to 2,500 lines a second, sampled above."""
 
 import json
 
@@ -97,7 +97,7 @@ def fed(sums, batches):
 def test_above_a_rate_lines_are_sampled_and_the_sums_still_tell():
     found = fed(Hourly(clock=Clock()), [{b"a.com": [text()] * 20_000}] * 10)[b"a.com"]
     assert found["requests"] == 200_000
-    assert 900 < found["measured"] < 10_000
+    assert 450 < found["measured"] < 5_000
     assert found["status"]["2xx"] == pytest.approx(200_000, rel=0.3)
     assert found["bytes"] == 5 * found["status"]["2xx"]
 
@@ -111,7 +111,7 @@ def test_a_sample_favors_no_key_and_no_line():
     assert sum(one["requests"] for one in rare) == 1_000
     assert sum(one["status"].get("4xx", 0) for one in rare) == pytest.approx(1_000, rel=0.2)
     found = fed(Hourly(clock=Clock()), [{b"mixed.com": mixed}])[b"mixed.com"]
-    assert found["measured"] == 1_000
+    assert found["measured"] == 500
     assert found["p50"] == pytest.approx(0.5, rel=0.05)
     assert found["p95"] == pytest.approx(0.95, rel=0.05)
 
