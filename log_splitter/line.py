@@ -12,7 +12,8 @@ _LABEL = rb"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A part of the law that needs no second look: the last label begins with a letter, so this is no address.
 _PLAIN = re.compile(rb"(?:" + _LABEL + rb"\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # control characters inside strings are let through: json_key says why
-_DECODE = json.JSONDecoder(strict=False).decode
+_DECODE = json.JSONDecoder(strict=False).raw_decode
+_JSON_SPACE = " \t\n\r"
 _MAX_DOMAIN = 253  # as site.MAX_DOMAIN
 _MAX_KEY = _MAX_DOMAIN + 1  # with a trailing dot; longer ones aren't even looked at
 
@@ -46,9 +47,10 @@ def json_key(line: bytes, field: str) -> bytes:
     Read as latin-1: nginx passes the bytes of a request on as they are, and no visitor may keep a line out of a
     domain's log by sending some that are no UTF-8.
     """
+    text = line.decode("latin-1").strip(_JSON_SPACE)
     try:
-        value = _DECODE(line.decode("latin-1"))
+        value, end = _DECODE(text)
     except (ValueError, RecursionError):
         return b""
-    key = value.get(field) if isinstance(value, dict) else None
+    key = value.get(field) if isinstance(value, dict) and end == len(text) else None
     return key.encode("latin-1", "replace") if isinstance(key, str) else b""

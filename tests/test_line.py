@@ -116,10 +116,15 @@ def test_a_port_that_is_none_belongs_to_no_key(first):
     "text",
     [b"{", b"[]", b'"host"', b"null", b'{"host": 1}', b'{"host": null}', b'{"host": ["a.com"]}', b"[" * 100_000,
      b'{"x": {"host": "a.com"}}', b'{"x": "\\"host\\": \\"a.com\\""}', b'{"n": ' + b"9" * 5000 + b"}",
-     b'{"host": "a\\u212a"}'],
+     b'{"host": "a\\u212a"}', b'{"host": "a.com"} {"host": "a.com"}\n', b'{"host": "a.com"}x',
+     b'\xa0{"host": "a.com"}'],
 )  # fmt: skip
 def test_json_that_names_no_host_belongs_to_no_key(text):
     assert parse_json(text, "host") == (None, text)
+
+
+def test_space_around_json_is_no_reason_to_refuse_it():
+    assert parse_json(b' \t{"host": "a.com"}\r\n')[0] == b"a.com"
 
 
 def test_bytes_of_a_visitor_keep_no_json_line_from_its_domain():
