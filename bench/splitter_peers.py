@@ -54,10 +54,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Job:
-    """What a peer is given: `lines` or `vhost_lines` in, files in `folder` out, `size` bytes in all."""
+    """What a peer is given: `lines`, `vhost_lines` or `json_lines` in, files in `folder` out, `size` bytes in all."""
 
     lines: Path
     vhost_lines: Path
+    json_lines: Path
     folder: Path
     work: Path
     keys: int
@@ -149,11 +150,21 @@ def _command(job: Job, options: tuple[str, ...]) -> list[str]:
     return [str(program), "--directory", str(job.folder), "--name", "{key}.log", *options]
 
 
+def ours_json(job: Job) -> Cost:
+    """The same with an object a line, whose `host` is the key."""
+    return measured(_command(job, ("--format", "json")), job.json_lines)
+
+
 def ours_from_a_pipe(job: Job) -> Cost:
-    """The same behind a pipe, as behind Apache; what fills the pipe isn't counted."""
+    """The same behind a pipe, as behind Apache."""
+    return piped(_command(job, ()), job.lines)
+
+
+def piped(command: list[str], stdin: Path) -> Cost:
+    """Run a command behind a pipe; what fills that isn't counted."""
     began = time.perf_counter()
-    with subprocess.Popen(["cat", job.lines], stdout=subprocess.PIPE) as source:
-        process = subprocess.Popen(_command(job, ()), stdin=source.stdout, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(["cat", stdin], stdout=subprocess.PIPE) as source:
+        process = subprocess.Popen(command, stdin=source.stdout, stderr=subprocess.DEVNULL)
         source.stdout.close()
         return _end(process, began)
 
@@ -169,11 +180,15 @@ def cat(job: Job) -> Cost:
     return measured(["cat"], job.lines, job.folder / "all.log")
 
 
-def awk(name: str) -> Callable[[Job], Cost]:
+def awk(name: str, is_piped: bool = False, is_json: bool = False) -> Callable[[Job], Cost]:
     program = '{i = index($0, "|"); print substr($0, i + 1) > (folder "/" substr($0, 1, i - 1) ".log")}'
+    if is_json:  # it takes the first string for the key: nothing is parsed
+        program = '{split($0, part, "\\""); print > (folder "/" part[4] ".log")}'
 
     def run(job: Job) -> Cost:
-        return measured([name, "-v", f"folder={job.folder}", program], job.lines)
+        command = [name, "-v", f"folder={job.folder}", program]
+        lines = job.json_lines if is_json else job.lines
+        return piped(command, lines) if is_piped else measured(command, lines)
 
     return run
 

@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,27 +31,40 @@ AGENTS = (
     "curl/7.88.1",
     "Mozilla/5.0 (compatible; Googlebot/2.1)",
 )
-SLOW = {"gawk": 100, "mawk": 10_000}  # a peer isn't asked for more keys than that in every round, only in the first
+SLOW = {
+    "gawk": 100,
+    "mawk": 10_000,
+    "mawk, from a pipe": 10_000,
+    "mawk, json": 10_000,
+}  # a peer isn't asked for more keys than that in every round, only in the first
 LONGEST = {"gawk": 1_000}  # nor for more than that at all: it takes minutes
 
 
-def make_lines(path: Path, separator: str, keys: int, count: int) -> int:
-    """Write the input; the bytes that must come out of it."""
+def make_lines(work: Path, keys: int, count: int) -> dict[str, int]:
+    """Write the input in every format, a file each; the bytes that must come out of it, by format."""
     source = random.Random(1)
     firsts, lasts = ("www", "app", "shop"), ("org", "com")
     names = [f"{source.choice(firsts)}.site{n}.example.{source.choice(lasts)}" for n in range(keys)]
     weights = list(itertools.accumulate(1 / (n + 1) for n in range(keys)))
-    size = 0
-    with path.open("w") as file:
+    sizes = dict.fromkeys(("pipe", "vhost", "json"), 0)
+    with ExitStack() as stack:
+        files = {form: stack.enter_context((work / form).open("w")) for form in sizes}
         for n, name in enumerate(source.choices(names, cum_weights=weights, k=count)):
+            address, page, status = f"10.{n % 256}.{n // 256 % 256}.7", f"/page/{n}", (200, 200, 304, 404)[n % 4]
             text = (
-                f'10.{n % 256}.{n // 256 % 256}.7 - - [24/Aug/2012:10:11:12 +0000] "GET /page/{n} HTTP/1.1" '
-                f'{(200, 200, 304, 404)[n % 4]} {n % 50_000} "-" "{AGENTS[n % 3]}" '
-                f"response-time=0.{n % 1000:03d} {n:012x}\n"
+                f'{address} - - [24/Aug/2012:10:11:12 +0000] "GET {page} HTTP/1.1" {status} {n % 50_000} "-" '
+                f'"{AGENTS[n % 3]}" response-time=0.{n % 1000:03d} {n:012x}\n'
             )
-            file.write(f"{name}{separator}{text}")
-            size += len(text)
-    return size
+            whole = (
+                f'{{"host": "{name}", "addr": "{address}", "request": "GET {page}", "status": {status}, '
+                f'"bytes": {n % 50_000}, "agent": "{AGENTS[n % 3]}", "request_time": "0.{n % 1000:03d}"}}\n'
+            )
+            files["pipe"].write(f"{name}|{text}")
+            files["vhost"].write(f"{name} {text}")
+            files["json"].write(whole)
+            sizes["pipe"] += len(text)
+            sizes["json"] += len(whole)
+    return sizes
 
 
 def rows(syslog_ng: Path | None) -> dict[str, Callable[[Job], Cost]]:
@@ -61,9 +75,12 @@ def rows(syslog_ng: Path | None) -> dict[str, Callable[[Job], Cost]]:
         "this project, --statistics": peers.ours("--statistics"),
         "this project, --max-open 256": peers.ours("--max-open", "256"),
         "this project, from a pipe": peers.ours_from_a_pipe,
+        "this project, json": peers.ours_json,
         "C, the ideal": peers.ideal,
         "cat": peers.cat,
         "mawk": peers.awk("mawk"),
+        "mawk, from a pipe": peers.awk("mawk", is_piped=True),
+        "mawk, json": peers.awk("mawk", is_json=True),
         "gawk": peers.awk("gawk"),
     }
     if peers.SPLIT_LOGFILE.exists():
@@ -78,14 +95,14 @@ def rows(syslog_ng: Path | None) -> dict[str, Callable[[Job], Cost]]:
     return found
 
 
-def run(row: Callable[[Job], Cost], job: Job, check: bool) -> Cost:
-    """One measurement into an empty folder; what was written must be all of it."""
+def run(row: Callable[[Job], Cost], job: Job, expected: int | None) -> Cost:
+    """One measurement into an empty folder; what was written must be all of it, unless nothing is expected."""
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir()
     cost = row(job)
     size = sum(path.stat().st_size for path in job.folder.glob("*.log"))
-    if check and size != job.size:
-        raise SystemExit(f"{job.keys} keys: {size} bytes were written of {job.size}")
+    if expected is not None and size != expected:
+        raise SystemExit(f"{job.keys} keys: {size} bytes were written of {expected}")
     shutil.rmtree(job.folder)
     return cost
 
@@ -110,11 +127,10 @@ def main() -> int:
     found: dict[str, dict[str, list[Cost]]] = {}
     try:
         for keys in counts:
-            size = make_lines(work / "pipe", "|", keys, options.lines)
-            make_lines(work / "vhost", " ", keys, options.lines)
+            sizes = make_lines(work, keys, options.lines)
             for where, folder in folders.items():
-                job = Job(work / "pipe", work / "vhost", folder, work, keys, size)
-                found[f"{where}, {keys} keys"] = measure(rows(options.syslog_ng), job, options)
+                job = Job(work / "pipe", work / "vhost", work / "json", folder, work, keys, sizes["pipe"])
+                found[f"{where}, {keys} keys"] = measure(rows(options.syslog_ng), job, sizes["json"], options)
                 report(found, options.lines)
     finally:
         shutil.rmtree(work)
@@ -129,7 +145,9 @@ def main() -> int:
     return 0
 
 
-def measure(table: dict[str, Callable[[Job], Cost]], job: Job, options: argparse.Namespace) -> dict[str, list[Cost]]:
+def measure(
+    table: dict[str, Callable[[Job], Cost]], job: Job, json_size: int, options: argparse.Namespace
+) -> dict[str, list[Cost]]:
     """Every row in every round, in turns; the slow ones in the first alone."""
     costs: dict[str, list[Cost]] = {}
     for number in range(options.rounds):
@@ -139,8 +157,9 @@ def measure(table: dict[str, Callable[[Job], Cost]], job: Job, options: argparse
             if number and job.keys >= SLOW.get(name, 1 << 30):
                 continue
             print(f"{job.folder.parent}: {job.keys} keys, round {number + 1}: {name}", file=sys.stderr)
+            expected = None if name == "cat" else json_size if name.endswith("json") else job.size
             try:
-                costs.setdefault(name, []).append(run(row, job, check=name != "cat"))
+                costs.setdefault(name, []).append(run(row, job, expected))
             except RuntimeError as error:
                 print(f"{name}: {error}", file=sys.stderr)
     return costs

@@ -8,6 +8,7 @@ What a key is worth is asked once a batch, not once a line.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from io import BytesIO
 
@@ -18,6 +19,7 @@ MAX_LINE = 1 << 20  # bytes kept of a line
 _LINE_COST = 100  # bytes of memory that a line takes besides its own
 _KEY_COST = 400
 _WEIGH = 1 << 20  # bytes read between two looks at how much memory that is
+_MANY = 48  # lines of a key that are worth a write of their own
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 Groups = dict[bytes, list[bytes]]
@@ -33,7 +35,7 @@ class Batch:
     escape = rb"\x%02x"  # as Apache and nginx write it
 
     def __init__(self, counters: Counters) -> None:
-        self.groups: Groups = {}
+        self.groups: Groups = defaultdict(list)
         self.size = 0
         self.started: float | None = None
         self.unfinished = 0  # bytes read of a line whose newline hasn't come
@@ -73,10 +75,20 @@ class Batch:
 
     def take(self) -> Groups:
         """Hand all whole lines over, and begin anew."""
-        groups, self.groups = self.groups, {}
+        groups, self.groups = self.groups, defaultdict(list)
         self.size, self.started = 0, None
         self._weight, self._weigh_at = 0, _WEIGH
         return groups
+
+    def take_largest(self) -> Groups:
+        """Hand over the lines of keys that have many, while they are in the processor's cache; the others stay."""
+        before = sum(map(len, self.groups.values()))
+        largest = {raw: texts for raw, texts in self.groups.items() if len(texts) >= _MANY}
+        for raw in largest:
+            del self.groups[raw]
+        self.size -= self.size * sum(map(len, largest.values())) // max(1, before)
+        self._weight, self._weigh_at = 0, 0
+        return largest
 
     @property
     def memory(self) -> int:
@@ -136,10 +148,7 @@ class SeparatedBatch(Batch):
         raw, found, text = b"", b"", b"\n"
         for whole in lines:
             raw, found, text = whole.partition(separator)
-            try:
-                groups[raw].append(text)
-            except KeyError:
-                groups[raw] = [text]
+            groups[raw].append(text)
         if text.endswith(b"\n") or (not text and raw.endswith(b"\n")):
             return b""
         groups[raw].pop()
@@ -162,11 +171,11 @@ class JsonBatch(Batch):
         return list(texts)
 
     def _group(self, lines: Iterable[bytes]) -> bytes:
+        groups, field, key = self.groups, self._field, line.json_key
         for text in lines:
             if not text.endswith(b"\n"):
                 return text
-            key, whole = line.parse_json(text, self._field)
-            self.groups.setdefault(key or b"", []).append(whole)
+            groups[key(text, field)].append(text)
         return b""
 
 

@@ -11,20 +11,28 @@ from pathlib import Path
 
 from log_splitter.errors import BadValueError, shorten
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 HEAD = 256  # bytes of a file's beginning that tell it from one that took its inode
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
 class Place:
-    """A place in a file: `head` is how the file begins, `offset` is in bytes."""
+    """A place in a file: `head` is how the file begins, `offset` is in bytes.
 
-    __slots__ = ("device", "head", "inode", "offset")
+    `late` is a place in the file before, which some may still write to.
+    """
 
-    def __init__(self, device: int, inode: int, head: bytes, offset: int) -> None:
+    __slots__ = ("device", "head", "inode", "late", "offset")
+
+    def __init__(self, device: int, inode: int, head: bytes, offset: int, late: Place | None = None) -> None:
         self.device = device
         self.inode = inode
         self.head = head
         self.offset = offset
+        self.late = late
 
     def is_in(self, path: Path) -> bool:
         """Whether it is a place in the file that lies there, whatever its inode: a copy is as good."""
@@ -51,17 +59,29 @@ def load(path: Path) -> Place | None:
         return None
     try:
         value = json.loads(text)
-        place = Place(int(value["device"]), int(value["inode"]), bytes.fromhex(value["head"]), int(value["offset"]))
-    except (ValueError, KeyError, TypeError):
+        place = _parse(value, _parse(value["late"]) if value.get("late") else None)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadValueError(f"checkpoint {path}: {shorten(text)} is none") from None
-    if place.offset < 0:
-        raise BadValueError(f"checkpoint {path}: offset {place.offset} is negative")
+    for one in (place, place.late):
+        if one is not None and one.offset < 0:
+            raise BadValueError(f"checkpoint {path}: offset {one.offset} is negative")
     return place
+
+
+def _parse(value: dict[str, Any], late: Place | None = None) -> Place:
+    head = bytes.fromhex(value["head"])
+    return Place(int(value["device"]), int(value["inode"]), head, int(value["offset"]), late)
+
+
+def _render(place: Place) -> dict[str, object]:
+    return {"device": place.device, "inode": place.inode, "head": place.head.hex(), "offset": place.offset}
 
 
 def save(path: Path, place: Place) -> None:
     """Keep a place; a kill leaves the one before or this one. Raises OSError."""
-    value = {"device": place.device, "inode": place.inode, "head": place.head.hex(), "offset": place.offset}
+    value = _render(place)
+    if place.late is not None:
+        value["late"] = _render(place.late)
     temporary = path.with_name(path.name + ".tmp")
     with suppress(FileNotFoundError):
         temporary.unlink()
@@ -78,14 +98,24 @@ def files_from(path: Path, place: Place) -> list[tuple[Path, int]]:
     """
     if place.is_same_inode(path) and place.is_in(path):
         return [(path, place.offset)]
-    rotated = [other for _, other in sorted(_rotated(path))]
+    others = [other for _, other in sorted(_rotated(path))]
     # renamed (logrotate's create): the very file. Else a copy (copytruncate): the newest one that begins alike
-    places = [other for other in rotated if place.is_same_inode(other) and place.is_in(other)]
-    places = places or [other for other in reversed(rotated) if place.head and place.is_in(other)][:1]
+    places = [other for other in others if place.is_same_inode(other) and place.is_in(other)]
+    places = places or [other for other in reversed(others) if place.head and place.is_in(other)][:1]
     if not places:
         return []
-    later = rotated[rotated.index(places[0]) + 1 :]
+    # the file before may be the one last written to
+    later = [
+        other
+        for other in others[others.index(places[0]) + 1 :]
+        if place.late is None or not place.late.is_same_inode(other)
+    ]
     return [(places[0], place.offset), *((other, 0) for other in later), (path, 0)]
+
+
+def rotated(path: Path, place: Place) -> Path | None:
+    """The rotated file that a place is in, under whatever name; None if there is none."""
+    return next((other for _, other in _rotated(path) if place.is_same_inode(other) and place.is_in(other)), None)
 
 
 def _rotated(path: Path) -> Iterator[tuple[int, Path]]:

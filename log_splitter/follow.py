@@ -7,11 +7,12 @@ import select
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from log_splitter import checkpoint
 from log_splitter.checkpoint import HEAD, Place
-from log_splitter.sources import BLOCK, Source
+from log_splitter.sources import BLOCK, MUCH, Source
 
 _LOOK_AGAIN = 0.02  # seconds
 _QUIET = 1.0  # seconds without a line, until the writer is believed to be at the new file
@@ -26,6 +27,7 @@ class Followed(Source):
     """
 
     nap = 0.02
+    portion = MUCH
 
     def __init__(self, path: str | Path, saved: str | Path, say: Callable[[str], None]) -> None:
         self.path = Path(path)
@@ -38,12 +40,14 @@ class Followed(Source):
         self._quiet_since = 0.0
         self._mark: Place | None = None
         self._saved_at = 0.0
-        self._late: tuple[int, float] | None = None
+        self._late: _Late | None = None
         place = checkpoint.load(self._saved)
         if place is not None:
             self._ahead = checkpoint.files_from(self.path, place)
             if not self._ahead:
                 say(f"{path}: the file of the checkpoint is gone; what was not read of it is missing")
+            if place.late is not None:
+                self._find_late(place.late)
 
     # -- Source
 
@@ -69,8 +73,12 @@ class Followed(Source):
 
     def mark(self, unfinished: int) -> object:
         """The place of the first byte that isn't in a finished line."""
+        return self._here(unfinished)
+
+    def _here(self, unfinished: int = 0) -> Place:
         place = self._place
-        return Place(place.device, place.inode, place.head, max(0, place.offset - unfinished))
+        late = self._late.place if self._late is not None else None
+        return Place(place.device, place.inode, place.head, max(0, place.offset - unfinished), late)
 
     def save(self, mark: object) -> None:
         """Keep a mark in the checkpoint. Raises OSError."""
@@ -82,7 +90,7 @@ class Followed(Source):
     def close(self) -> None:
         """Keep the last mark. Raises OSError."""
         self._write()
-        for descriptor in (self._descriptor, self._late[0] if self._late else -1):
+        for descriptor in (self._descriptor, self._late.descriptor if self._late else -1):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -128,7 +136,7 @@ class Followed(Source):
             self._ends_line = True
             return b"\n"
         if not self._ahead:
-            self._ahead = checkpoint.files_from(self.path, self._place)
+            self._ahead = checkpoint.files_from(self.path, self._here())
             if truncated and not self._ahead:
                 self._ahead = [(self.path, 0)]
             self._drop_what_was_read(truncated)
@@ -179,24 +187,53 @@ class Followed(Source):
 
     def _keep_late(self, truncated: bool) -> None:
         if self._late is not None:
-            os.close(self._late[0])
+            os.close(self._late.descriptor)
             self._late = None
         if truncated:
             os.close(self._descriptor)
         else:
-            self._late = self._descriptor, time.monotonic() + _LATE
+            self._late = _Late(self._descriptor, self._place)
         self._descriptor = -1
+
+    def _find_late(self, place: Place) -> None:
+        """Go on with the file before, which may have got lines while we were away."""
+        path = checkpoint.rotated(self.path, place)
+        if path is None:
+            return
+        with suppress(FileNotFoundError):  # rotated once more, or away
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            os.lseek(descriptor, place.offset, os.SEEK_SET)
+            self._late = _Late(descriptor, place)
 
     def _read_late(self) -> bytes:
         """Whole lines that were added to the file before this one."""
         if self._late is None or not self._ends_line:
             return b""
-        descriptor, until = self._late
-        start = os.lseek(descriptor, 0, os.SEEK_CUR)
-        block = os.read(descriptor, BLOCK)
-        whole = block.rfind(b"\n") + 1
-        os.lseek(descriptor, start + whole, os.SEEK_SET)
-        if not block and time.monotonic() > until:
-            os.close(descriptor)
+        block = self._late.read()
+        if not block and self._late.is_over:
+            os.close(self._late.descriptor)
             self._late = None
+        return block
+
+
+class _Late:
+    """The file before the one that is read, as long as somebody may still write to it."""
+
+    __slots__ = ("_until", "descriptor", "place")
+
+    def __init__(self, descriptor: int, place: Place) -> None:
+        self.descriptor = descriptor
+        self.place = Place(place.device, place.inode, place.head, os.lseek(descriptor, 0, os.SEEK_CUR))
+        self._until = time.monotonic() + _LATE
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self._until
+
+    def read(self) -> bytes:
+        """Whole lines. Raises OSError."""
+        place = self.place
+        block = os.pread(self.descriptor, BLOCK, place.offset)
+        whole = block.rfind(b"\n") + 1
+        self.place = Place(place.device, place.inode, place.head, place.offset + whole)
         return block[:whole]

@@ -19,14 +19,28 @@ def bare(error: OSError) -> OSError:
     return error.with_traceback(None)
 
 
-class Short:
-    """A write that didn't do all: the bytes of whole lines that are there now. Half a line was taken back."""
+class Outcome:
+    """What became of a write that was more than an append to an open log, or less.
 
-    __slots__ = ("error", "kept")
+    `kept` is in bytes of whole lines, as half a line was taken back; `unlinked` are lines of earlier writes that are
+    gone with a deleted file.
+    """
 
-    def __init__(self, kept: int, error: OSError) -> None:
+    __slots__ = ("error", "kept", "opened", "reopened", "unlinked")
+
+    def __init__(
+        self,
+        kept: int,
+        error: OSError | None = None,
+        opened: bool = False,
+        reopened: bool = False,
+        unlinked: int = 0,
+    ) -> None:
         self.kept = kept
-        self.error = bare(error)
+        self.error = bare(error) if error is not None else None
+        self.opened = opened
+        self.reopened = reopened
+        self.unlinked = unlinked
 
 
 class LogFile:
@@ -45,20 +59,20 @@ class LogFile:
         self.since = 0
         self.torn = False
 
-    def append(self, data: bytes) -> int | Short:
-        """Append whole lines; how many bytes. Short says what kept some of them from it."""
+    def append(self, data: bytes) -> int | Outcome:
+        """Append whole lines; how many bytes. An Outcome says what kept some of them from it."""
         if self.torn:
             data = b"\n" + data
         try:
             written = os.write(self.descriptor, data)
         except OSError as error:
-            return Short(0, error)
+            return Outcome(0, error)
         if written == len(data) and not self.torn:
             return written
         self.torn = False
         return self._append_rest(data, written)
 
-    def _append_rest(self, data: bytes, written: int) -> int | Short:
+    def _append_rest(self, data: bytes, written: int) -> int | Outcome:
         try:
             while written < len(data):
                 written += os.write(self.descriptor, data[written:])
@@ -66,7 +80,7 @@ class LogFile:
             whole = data.rfind(b"\n", 0, written) + 1
             if whole < written:
                 self._take_back(written - whole)
-            return Short(whole, error)
+            return Outcome(whole, error)
         return written
 
     def _take_back(self, size: int) -> None:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from log_splitter.known import Known
 
-_MANY = 512 << 10  # bytes: a batch isn't worth writing before, if there is more to read
+_MUCH = 4 << 20  # bytes that a batch has grown by until it is looked at for keys with many lines
 _PER_KEY = 8 << 10  # bytes for each key that make a write worth its while
 _SOME = 16 << 10  # a block smaller than that says that lines are trickling in
 _TICK = 1.0  # seconds between two looks at `known`
@@ -86,6 +86,7 @@ class Service:
         self._due = 0.7 * pace.flush_interval  # the rest is for the writing
         self._nap = min(0.1 * pace.flush_interval, source.nap)
         self._under_way: _Flush | None = None
+        self._look_at = _MUCH
 
     def run(self) -> None:
         """Read to the end, or until told to end; everything that was read is written then. Raises OSError."""
@@ -126,6 +127,8 @@ class Service:
                 self._look_after(0.0)
             if self._is_due(now):
                 self._flush()
+            elif batch.size >= self._look_at:
+                self._flush_largest()
             elif block and len(block) < _SOME and self._nap:
                 # let some more come, rather than wake for every line
                 select.select([wake], [], [], self._nap)
@@ -148,7 +151,7 @@ class Service:
             return batch.memory > self._pace.memory
         if now - batch.started >= self._due:
             return True
-        worth_it = batch.size >= max(_MANY, _PER_KEY * len(batch.groups))
+        worth_it = batch.size >= max(self._source.portion, _PER_KEY * len(batch.groups))
         return worth_it or batch.memory > self._pace.memory
 
     def _drain(self, wake: int) -> None:
@@ -179,10 +182,18 @@ class Service:
         ):  # one disk for all of them, and it hangs: better lose lines than block servers
             self._counters.drop(STALLED, sum(map(len, self._batch.take().values())))
             return
+        self._look_at = _MUCH
         mark = self._source.mark(self._batch.unfinished)
         self._under_way = _Flush(self._batch.started, mark)
         self._writer.submit(self._batch.take())
         self._look_after(self._source.breath)
+
+    def _flush_largest(self) -> None:
+        if self._under_way is None and time.monotonic() >= self._paused_until:
+            self._under_way = _Flush(None, None)
+            self._writer.submit(self._batch.take_largest())
+            self._look_after(self._source.breath)
+        self._look_at = self._batch.size + _MUCH
 
     def _look_after(self, seconds: float) -> None:
         """Note that the batch under way is written, if it is within that time."""

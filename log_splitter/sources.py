@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 
 BLOCK = 256 << 10  # bytes read at once: what comes of them stays in the processor's cache until it is written
+MUCH = 2 << 20  # bytes: less isn't worth handing over to another thread, which costs two switches
 _PIPE = 1 << 20  # bytes that a pipe holds, if we may choose
 # An Apache that restarts gracefully ends us first and its workers, who still write, then; the pipe ends with them
 _LINGER = 5.0
@@ -21,6 +22,7 @@ class Source:
     linger = 0.0  # seconds that others may go on writing after we were told to end
     nap = 0.0  # seconds that lines may wait there, to come in larger blocks
     breath = 0.2  # seconds that reading waits for writing, which is done sooner if nobody competes with it
+    portion = 512 << 10  # bytes: a batch isn't worth writing before, if there is more to read
     is_patient = False  # whether it waits as long as need be, with nobody behind it who would wait too
 
     def read(self, seconds: float, wake: int) -> bytes | None:
@@ -60,6 +62,7 @@ class StandardInput(Source):
         self.is_patient = stat.S_ISREG(kind)
         if stat.S_ISFIFO(kind):
             self.linger = _LINGER
+            self.portion = MUCH
             with suppress(OSError):  # not ours to enlarge: then it holds what it holds
                 fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 

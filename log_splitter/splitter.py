@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 from log_splitter.batch import Batch, Groups
 from log_splitter.counters import MISSING, REFUSED, UNLINKED, Counters, cause_of
-from log_splitter.log_file import is_still, open_log
+from log_splitter.log_file import Outcome, is_still, open_log
 from log_splitter.placement import Placement
-from log_splitter.target import Held, Outcome, Target, Write
+from log_splitter.target import Held, Target, Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Splitter:
 
     def deal(self, groups: Groups) -> Iterator[Write]:
         """A batch's lines, each group with the log it goes to, if that is remembered."""
+        if self.hourly is not None:
+            self.hourly.begin(sum(map(len, groups.values())))
         # C all the way: several threads may take from it, one after the other
         return zip(map(self._targets.get, groups), groups, groups.values())
 
@@ -117,8 +119,7 @@ class Splitter:
         if log is None or now - log.looked > LOOK_AGAIN:
             return self._deliver_anew(target, texts, now)
         log.since += len(texts)
-        done = log.append(b"".join(texts))
-        return done if isinstance(done, int) else Outcome(done.kept, done.error)
+        return log.append(b"".join(texts))
 
     def _deliver_anew(self, target: Target, texts: list[bytes], now: float) -> Outcome:
         unlinked, had = 0, target.log is not None
@@ -144,7 +145,8 @@ class Splitter:
             self.count(target, texts, outcome)
             return []
         if not target.counts:
-            target.close()
+            if target.log is not None:
+                target.log.close()
             if outcome.error is not None:
                 self._say(f"statistics of {target}: {outcome.error.strerror or outcome.error}")
             return []
@@ -156,7 +158,7 @@ class Splitter:
             counters.drop(UNLINKED, outcome.unlinked)
         counters.opened += outcome.opened
         counters.reopened += outcome.reopened
-        if 2 * len(self._open) > self._max_open or self._is_crowded:
+        if 4 * len(self._open) > 3 * self._max_open or self._is_crowded:
             self._evict()
         if outcome.error is not None:
             return self._settle_error(target, texts, outcome, outcome.error)
@@ -191,7 +193,7 @@ class Splitter:
 
     def _evict(self) -> None:
         # the order is kept only when it will be needed
-        self._is_crowded = 2 * len(self._open) > self._max_open
+        self._is_crowded = 4 * len(self._open) > 3 * self._max_open
         while len(self._open) > self._max_open:
             oldest = next(iter(self._open))
             del self._open[oldest]

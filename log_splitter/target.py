@@ -1,9 +1,9 @@
-"""A log that lines may go to, what became of a write to it, and what is held for those whose writes don't return."""
+"""A log that lines may go to, and what is held for those whose writes don't return."""
 
 from __future__ import annotations
 
 from log_splitter.counters import STALLED, Counters
-from log_splitter.log_file import LogFile, bare
+from log_splitter.log_file import LogFile
 
 _MOST = 256 << 10  # bytes held for one log
 _MOST_IN_ALL = 16 << 20
@@ -43,29 +43,6 @@ class Target:
         lost = log.since if log.since and log.is_unlinked() else 0
         log.close()
         return lost
-
-
-class Outcome:
-    """What became of a write that was more than an append to an open log, or less.
-
-    `kept` is in bytes of whole lines; `unlinked` are lines of earlier writes that are gone with a deleted file.
-    """
-
-    __slots__ = ("error", "kept", "opened", "reopened", "unlinked")
-
-    def __init__(
-        self,
-        kept: int,
-        error: OSError | None = None,
-        opened: bool = False,
-        reopened: bool = False,
-        unlinked: int = 0,
-    ) -> None:
-        self.kept = kept
-        self.error = bare(error) if error is not None else None
-        self.opened = opened
-        self.reopened = reopened
-        self.unlinked = unlinked
 
 
 class Held:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from queue import SimpleQueue
 
 from log_splitter.batch import Groups
 from log_splitter.counters import STALLED, Counters
+from log_splitter.log_file import Outcome
 from log_splitter.splitter import Splitter
-from log_splitter.target import Outcome, Target, Write
+from log_splitter.target import Target, Write
 
 _MAX_WAITING = 32  # threads that wait for their file systems
 _LOOK = 0.05  # seconds between two looks at how a write gets on
@@ -182,8 +184,9 @@ class Writer:
 
     def _write_each(self, ticket: int) -> bool:
         """Write what is left to be written; whether it is still this thread's turn then."""
-        splitter, turn = self._splitter, self._turn
-        deliver, count = splitter.deliver, splitter.count
+        splitter = self._splitter
+        deliver = splitter.deliver if self._is_patient else partial(self._deliver_watched, ticket)
+        count = splitter.count
         now = time.monotonic()
         for known, raw, texts in self._writes:
             target = known if known is not None else splitter.target(raw or b"")
@@ -193,16 +196,24 @@ class Writer:
             if target.stuck:
                 splitter.held.add(target, texts)
                 continue
-            self._steps += 1
-            self._current = target, texts
             outcome = deliver(target, texts, now)
-            with turn:
-                if self._ticket != ticket:
-                    self._returned.append((target, texts, outcome))
-                    return False
-                self._current = None
             if outcome.__class__ is int:
                 count(target, texts, outcome)
+                texts.clear()  # while they are in the processor's cache
+            elif outcome is None:
+                return False
             else:
                 self._strays += splitter.settle(target, texts, outcome)
         return True
+
+    def _deliver_watched(self, ticket: int, target: Target, texts: list[bytes], now: float) -> int | Outcome | None:
+        """A write that may not return; None if it was another thread's turn when it did."""
+        self._steps += 1
+        self._current = target, texts
+        outcome = self._splitter.deliver(target, texts, now)
+        with self._turn:
+            if self._ticket != ticket:
+                self._returned.append((target, texts, outcome))
+                return None
+            self._current = None
+        return outcome

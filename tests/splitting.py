@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from log_splitter import line
 from tests.live import PATIENCE, wait_for
 
 
@@ -105,3 +107,24 @@ def catches_term(pid: int) -> bool:
 def numbers(*paths: Path) -> list[int]:
     """The numbers that lines of the form `n` or `n …` in files begin with."""
     return [int(line.split()[0]) for path in paths if path.exists() for line in path.read_bytes().splitlines()]
+
+
+def parse_pipe(text: bytes) -> tuple[bytes | None, bytes]:
+    """What the format `pipe` is, said for a single line: its key, None for the catch-all, and what is kept of it."""
+    return _parse(text, b"|", line.canonical)
+
+
+def parse_vhost(text: bytes) -> tuple[bytes | None, bytes]:
+    """What the format `vhost` is, said for a single line."""
+    return _parse(text, b" ", line.canonical_host)
+
+
+def parse_json(text: bytes, field: str = "host") -> tuple[bytes | None, bytes]:
+    """What the format `json` is, said for a single line."""
+    return line.canonical(line.json_key(text, field)), text
+
+
+def _parse(text: bytes, separator: bytes, name: Callable[[bytes], bytes | None]) -> tuple[bytes | None, bytes]:
+    first, found, rest = text.partition(separator)
+    key = name(first) if found else None
+    return (key, rest) if key is not None else (None, text)

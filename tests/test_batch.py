@@ -1,4 +1,4 @@
-"""Sorting lines by key: what comes out is what `line` says of every single line, however the stream was cut."""
+"""Sorting lines by key: what comes out is what a format is for every single line, however the stream was cut."""
 
 import json
 
@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from log_splitter import batch, line
+from log_splitter import batch
 from log_splitter.counters import Counters
+from tests.splitting import parse_json, parse_pipe, parse_vhost
 
-PARSERS = {"pipe": line.parse_pipe, "vhost": line.parse_vhost, "json": lambda text: line.parse_json(text, "host")}
+PARSERS = {"pipe": parse_pipe, "vhost": parse_vhost, "json": parse_json}
 FORMATS = list(PARSERS)
 
 word = st.sampled_from(
@@ -98,6 +99,22 @@ def test_in_json_they_are_escaped_as_json_has_it():
 def test_a_key_with_a_nul_is_none():
     made = batch.make_batch("pipe", "host", Counters())
     assert dealt(made, b"a\0.com|x\n", []) == {None: [b"a\\x00.com|x\n"]}
+
+
+def test_keys_with_many_lines_can_be_taken_ahead_and_the_others_stay():
+    made = batch.make_batch("pipe", "host", Counters())
+    made.feed(b"".join(b"busy.com|%d\nk%d.com|x\n" % (n, n) for n in range(100)) + b"busy.com|ha", 7.0)
+    size, memory = made.size, made.memory
+    assert made.take_largest() == {b"busy.com": [b"%d\n" % n for n in range(100)]}
+    assert made.take_largest() == {}
+    assert 0 < made.size < size
+    assert 0 < made.memory != memory
+    assert (made.started, made.unfinished) == (7.0, 11)
+    made.feed(b"lf\n", 8.0)
+    groups = made.take()
+    assert groups.pop(b"busy.com") == [b"half\n"]
+    assert groups == {b"k%d.com" % n: [b"x\n"] for n in range(100)}
+    assert made.take_largest() == {}
 
 
 @pytest.mark.parametrize("stream", [b"x\n", b"a|\n", b"\n", b"a.com|x\n"])

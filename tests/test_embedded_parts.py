@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from log_splitter import line as splitter_line
+from tests.splitting import parse_vhost
 from user_wsgi_wrapper.embedded import access_line, crew, messages, paint, plan, stamp
 
 ID = "3f9c2a71d0b4e5f60718293a4b5c6d7e"
@@ -23,7 +23,7 @@ def test_an_access_line_is_the_hosted_sites():
         '127.0.0.1 - - [04/Aug/2012:10:01:02 -0330] "GET / HTTP/1.1" 200 15 "-" "curl/8" '
         "response-time=0.012 3f9c2a71d0b4"
     )
-    assert splitter_line.parse_vhost(f"one.example {render()}".encode()) == (b"one.example", render().encode())
+    assert parse_vhost(f"one.example {render()}".encode()) == (b"one.example", render().encode())
 
 
 @pytest.mark.parametrize(

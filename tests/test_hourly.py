@@ -1,4 +1,4 @@
-"""A line of JSON a key and hour: requests exactly, the rest exactly at any rate that servers have."""
+"""A line of JSON a key and hour: requests exactly, the rest exactly up to 2,500 lines a second, sampled above."""
 
 import json
 
@@ -75,6 +75,7 @@ def test_what_is_read_from_a_line(line, status, size, seconds):
 def test_a_line_that_says_nothing_counts_as_a_request_alone(line):
     found = one(line)
     assert (found["requests"], found["measured"], found["status"]) == (1, 0, {})
+    assert found["bytes"] is found["p50"] is found["p95"] is None
 
 
 def test_json_lines_are_read_by_nginxs_names():
@@ -84,14 +85,43 @@ def test_json_lines_are_read_by_nginxs_names():
     assert found["p50"] == pytest.approx(0.25, rel=0.03)
 
 
+def fed(sums, batches):
+    """Batches as the splitter gives them: {key: lines}."""
+    for groups in batches:
+        sums.begin(sum(map(len, groups.values())))
+        for key, texts in groups.items():
+            sums.add(key, texts)
+    return taken(sums)
+
+
 def test_above_a_rate_lines_are_sampled_and_the_sums_still_tell():
-    sums = Hourly(clock=Clock())
-    for _ in range(10):
-        sums.add(b"a.com", [text()] * 20_000)
-    found = taken(sums)[b"a.com"]
+    found = fed(Hourly(clock=Clock()), [{b"a.com": [text()] * 20_000}] * 10)[b"a.com"]
     assert found["requests"] == 200_000
-    assert found["measured"] < 10_000
-    assert found["status"]["2xx"] <= 200_000
+    assert 450 < found["measured"] < 5_000
+    assert found["status"]["2xx"] == pytest.approx(200_000, rel=0.3)
+    assert found["bytes"] == 5 * found["status"]["2xx"]
+
+
+def test_a_sample_favors_no_key_and_no_line():
+    """What is read of a busy key must not cost the others their numbers, nor a key's slow requests theirs."""
+    groups = {b"busy.com": [text()] * 9_000, **{b"k%d.com" % n: [text(404, "7")] for n in range(1_000)}}
+    mixed = [text(time=f" response-time=0.{n % 1000:03d} id") for n in range(10_000)]
+    found = fed(Hourly(clock=Clock()), [groups])
+    rare = [found[b"k%d.com" % n] for n in range(1_000)]
+    assert sum(one["requests"] for one in rare) == 1_000
+    assert sum(one["status"].get("4xx", 0) for one in rare) == pytest.approx(1_000, rel=0.2)
+    found = fed(Hourly(clock=Clock()), [{b"mixed.com": mixed}])[b"mixed.com"]
+    assert found["measured"] == 500
+    assert found["p50"] == pytest.approx(0.5, rel=0.05)
+    assert found["p95"] == pytest.approx(0.95, rel=0.05)
+
+
+def test_after_a_flood_every_line_is_read_again():
+    sums = Hourly(clock=Clock())
+    fed(sums, [{b"a.com": [text()] * 100_000}] * 3)
+    sums._filled -= 1.0  # a second later
+    found = fed(sums, [{b"a.com": [text()] * 50}])[b"a.com"]
+    assert (found["requests"], found["measured"]) == (50, 50)
 
 
 def test_an_hour_ends_and_the_next_begins_at_nothing():

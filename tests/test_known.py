@@ -1,7 +1,10 @@
 """The keys that have logs: read from a file of domains or the registry itself, again when that changes."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +69,24 @@ def test_the_last_good_state_stays(tmp_path):
     assert known.keys == {b"a.com"}
     path.write_text("b.com\n")
     assert known.refresh()
+
+
+def test_a_registry_in_any_database_is_a_file_by_the_readmes_command(tmp_path, monkeypatch):
+    """And one that can't be asked leaves the file as it was."""
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    command = next(text.strip() for text in readme.splitlines() if text.startswith("    sites=$("))
+    command = command.replace("user-wsgi-wrapper", '"$PYTHON" -m user_wsgi_wrapper --root "$ROOT"')
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("ROOT", str(tmp_path / "root"))
+    database = tmp_path / "root/var/lib/user_wsgi_wrapper/sites.db"
+    database.parent.mkdir(parents=True)
+    registry = Registry(sqlite_config(database), LAYOUT)
+    for name in ("a.com", "b.com"):
+        registry.add(Site(name, "Alice"))
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert read_known(tmp_path / "known") == {b"a.com", b"b.com"}
+    database.write_bytes(b"no database" * 100)
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True)
+    assert done.returncode != 0
+    assert read_known(tmp_path / "known") == {b"a.com", b"b.com"}

@@ -280,6 +280,56 @@ def test_lines_that_an_old_worker_writes_late_are_read(tmp_path, written):
         os.close(old)
 
 
+def test_lines_that_an_old_worker_writes_while_it_is_down_are_read(tmp_path, written):
+    """Rotated while it ran, written to while it didn't, rotated once more: each line once."""
+    with following(tmp_path) as splitting:
+        written.write(10)
+        wait_for_all(splitting, written)
+        old = os.dup(written.file.fileno())
+        rotate(tmp_path, written, "rename")
+        written.write(10)
+        wait_for_all(splitting, written)
+        splitting.terminate()
+    os.write(old, b"a.com|20 late\nb.com|21 half")
+    written.count += 1
+    with following(tmp_path) as splitting:
+        wait_for_all(splitting, written)
+        os.write(old, b" a line\n")
+        written.count += 1
+        wait_for_all(splitting, written)
+        written.write(10)
+        wait_for_all(splitting, written)
+        splitting.terminate()
+    rotate(tmp_path, written, "rename")
+    time.sleep(0.02)  # later than the last line of the file after it
+    os.write(old, b"a.com|%d later\n" % written.count)
+    written.count += 1
+    written.write(10)
+    with following(tmp_path) as splitting:
+        wait_for_all(splitting, written)
+        splitting.terminate()
+    os.close(old)
+
+
+def test_an_old_workers_line_doesnt_have_its_whole_file_read_again(tmp_path, written):
+    """By its time the file looks newer than the one after it, when that is rotated too."""
+    with following(tmp_path) as splitting:
+        written.write(10)
+        wait_for_all(splitting, written)
+        old = os.dup(written.file.fileno())
+        rotate(tmp_path, written, "rename")
+        written.write(10)
+        wait_for_all(splitting, written)
+        rotate(tmp_path, written, "rename")
+        time.sleep(0.02)
+        os.write(old, b"a.com|20 late\n")
+        written.count += 1
+        written.write(10)
+        wait_for_all(splitting, written)
+        splitting.terminate()
+    os.close(old)
+
+
 def test_a_file_that_isnt_there_yet_is_waited_for(tmp_path):
     with following(tmp_path) as splitting:
         time.sleep(0.2)
@@ -289,7 +339,10 @@ def test_a_file_that_isnt_there_yet_is_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"device": 1}', '{"device":1,"inode":1,"head":"zz","offset":1}',
-                                  '{"device":1,"inode":1,"head":"","offset":-1}'])  # fmt: skip
+                                  '{"device":1,"inode":1,"head":"","offset":-1}',
+                                  '{"device":1,"inode":1,"head":"","offset":1,"late":1}',
+                                  '{"device":1,"inode":1,"head":"","offset":1,'
+                                  '"late":{"device":1,"inode":1,"head":"","offset":-1}}'])  # fmt: skip
 def test_a_broken_checkpoint_is_told_and_nothing_is_read(tmp_path, text):
     (tmp_path / "access.log").write_bytes(b"a.com|1\n")
     (tmp_path / "access.log.checkpoint").write_text(text)

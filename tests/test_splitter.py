@@ -40,6 +40,24 @@ def test_every_line_is_in_its_own_log_in_order(directory):
     assert sorted(path.name for path in directory.iterdir()) == sorted(KEYS)
 
 
+def test_what_is_written_ahead_for_busy_keys_stays_in_order(directory):
+    """Between two flushes a key with many lines is written for itself, one with few waits."""
+    keys = [f"k{n}.com" for n in range(2_000)]
+    text = "{number} " + "x" * 150
+    with Splitting(directory, "--flush-interval", "20") as splitting:
+        for start in range(0, 60_000, 4_000):
+            lines = [f"busy.com|{text.format(number=n)}\n" for n in range(start, start + 4_000)]
+            rare = f"{keys[start // 4_000]}|{text.format(number=start)}\n"
+            splitting.write(("".join(lines) + rare).encode())
+            splitting.write(stream(keys, 2_000, "0 x"))
+        wait_for(lambda: splitting.report()["written_lines"] > 10_000, "busy.com is written ahead")
+        counters = splitting.end()
+    assert numbers(splitting.log("busy.com")) == list(range(60_000))
+    assert numbers(splitting.log("k3.com")) == [0, 0, 0, 12_000, *[0] * 12]
+    assert counters["written_lines"] == 60_000 + 15 + 15 * 2_000
+    assert counters["writes"] < 2_100
+
+
 @pytest.mark.parametrize(
     ("form", "line", "kept"),
     [
