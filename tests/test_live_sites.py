@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -146,13 +146,17 @@ def test_an_idle_site_costs_no_process_and_wakes_again(stack: LiveStack) -> None
 def test_a_request_that_comes_while_the_last_process_ends_does_not_wait_for_the_next_look(stack: LiveStack) -> None:
     """uWSGI's master and its Emperor look for ended processes every second or two; here they see it at once."""
     stack.site("ending.test", "Ender", COUNTER.replace("{version}", "1"), "--idle", "1")
-    for after in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08):
+
+    def count(text: str) -> int:
+        return stack.log("ending.test", "server").count(text)
+
+    def is_woken() -> bool:
         assert stack.request("ending.test").status == 200
-        ends = stack.log("ending.test", "server").count("have been inactive")
-        wait_for(
-            lambda ends=ends: stack.log("ending.test", "server").count("have been inactive") > ends,
-            "the site goes idle",
-        )
+        return count(" site started: ") > count("have been inactive")
+
+    for number, after in enumerate((0.0, 0.01, 0.02, 0.03, 0.04, 0.08), 1):
+        wait_for(is_woken, "a new process serves")
+        wait_for(lambda number=number: count("have been inactive") == number, "the site goes idle")
         time.sleep(after)
         began = time.monotonic()
         assert stack.request("ending.test").text == "version 1"
