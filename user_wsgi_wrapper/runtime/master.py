@@ -7,8 +7,9 @@ No module is imported but what is built into the interpreter: the tenant's folde
 """
 
 import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
+import sys
 
-import uwsgi  # type: ignore[import-untyped]
+_UWSGI = sys.modules.get("uwsgi")
 
 
 def _woken(_number: int, _frame: object) -> None:
@@ -17,10 +18,11 @@ def _woken(_number: int, _frame: object) -> None:
 
 def _become_worker() -> None:
     """In a worker, before any code of the tenant's: what is the master's alone is put away."""
-    del uwsgi.become_worker
+    del _UWSGI.become_worker  # type: ignore[union-attr]
     if _signal.getsignal(_signal.SIGCHLD) is _woken:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
 
-_signal.signal(_signal.SIGCHLD, _woken)
-uwsgi.become_worker = _become_worker
+if _UWSGI is not None:
+    _signal.signal(_signal.SIGCHLD, _woken)
+    _UWSGI.become_worker = _become_worker  # type: ignore[attr-defined]
