@@ -19,6 +19,7 @@ SETTINGS = {
     "--idle": ("60", "idle", 60),
     "--memory": ("256", "memory", 256),
     "--log-format": ("json", "log_format", "json"),
+    "--preflight": ("compile", "preflight", "compile"),
 }
 # The commands, each with its options; what can't be left out stands first.
 COMMANDS = {
@@ -138,6 +139,7 @@ BAD = [
     ["logs", "a.test", "-n", "-1"], ["logs", "a.test", "-n", "x"], ["logs", "a.test", "-n", "9" * 5000],
     ["logs", "a.test", "--kind", "secret"], ["logs", "a.test", "--kind", "a\nb"], ["logs"],
     ["site", "set", "a.test", "--processes", "many"], ["site", "set", "a.test", "--log-format", "xml"],
+    ["site", "set", "a.test", "--preflight", "run"],
     ["site", "set", "a.test", "--idle", "1.5"], ["cool"], ["cool", "a.test", "--all"], ["status", "a.test", "b.test"],
     ["serve"], ["serve", "a", "b"], ["serve", "a", "--port", "http"], ["serve", "a", "--processes", "0"],
     ["serve", "a", "--processes", "65"], ["serve", "a", "--processes", "-1"], ["serve", "a", "--processes", "²"],

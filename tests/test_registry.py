@@ -192,6 +192,7 @@ def test_an_unlawful_site_is_refused_with_nothing_changed(file_config: Config, s
         ("wsgi_file = '/var/../../x'", "'..' parts"),
         ("processes = 0", "from 1 to 64"),
         ("log_format = 'xml'", "text or json"),
+        ("preflight = 'run'", "import, compile or off"),
     ],
 )
 def test_what_someone_wrote_into_the_tables_is_checked(file_config: Config, change: str, complaint: str) -> None:
@@ -404,6 +405,27 @@ def test_a_creation_that_was_cut_off_is_completed(config: Config) -> None:
     registry.add(FULL)
     assert registry.get("full.example") == FULL
     registry.close()
+
+
+def test_tables_of_an_earlier_version_are_completed_with_their_rows(registry: Registry, config: Config) -> None:
+    """Several programs may find them at the same time; one completes them."""
+    registry.add(FULL)
+    for columns in tables.ADDED:
+        for column in columns:
+            execute(config, f"ALTER TABLE user_wsgi_sites DROP COLUMN {column.name}")
+    execute(config, "UPDATE user_wsgi_schema SET version = 1")
+
+    def look(_number: int) -> Site:
+        newcomer = open_registry(config, LAYOUT)
+        try:
+            return newcomer.get("full.example")
+        finally:
+            newcomer.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(look, range(4))) == {replace(FULL, preflight="import")}
+    registry.replace(FULL)
+    assert registry.get("full.example") == FULL
 
 
 def test_tables_of_another_version_are_left_alone(registry: Registry, config: Config) -> None:

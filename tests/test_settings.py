@@ -10,7 +10,7 @@ from user_wsgi_wrapper.site import BadValueError, Site, check
 
 FULL = Site(
     "a.test", "Alice", "/var/www/app.py", (("/s", "/d"), ("/t", "/e")), "/var/www/public", "/home/Alice/v",
-    (("A", "1"), ("B", "2")), 2, 3, 60, 256, "json",
+    (("A", "1"), ("B", "2")), 2, 3, 60, 256, "json", "off",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_every_setting_reaches_the_site():
         "a.test", "--user", "Alice", "--wsgi-file", "/var/www/app.py", "--static", "/s=/d", "--static", "/t=/e",
         "--check-static", "/var/www/public", "--virtualenv", "/home/Alice/v", "--env", "A=1", "--env", "B=2",
         "--processes", "2", "--threads", "3", "--idle", "60", "--memory", "256", "--log-format", "json",
+        "--preflight", "off",
     )  # fmt: skip
     assert site == FULL
     assert check(site) == FULL
@@ -74,6 +75,7 @@ def test_nothing_said_changes_nothing():
         (["--memory", "99"], "memory", 99),
         (["--memory", "0"], "memory", None),
         (["--log-format", "text"], "log_format", "text"),
+        (["--preflight", "compile"], "preflight", "compile"),
     ],
 )
 def test_only_what_is_named_changes(argv, field, value):

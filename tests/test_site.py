@@ -351,6 +351,7 @@ def test_a_site_as_it_comes_is_lawful() -> None:
         {"memory": 15},
         {"memory": (1 << 20) + 1},
         {"log_format": "xml"},
+        {"preflight": "run"},
     ],
 )
 def test_a_site_is_refused_for_each_field_that_breaks_the_law(change: dict) -> None:
