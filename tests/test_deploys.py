@@ -47,8 +47,8 @@ def test_a_good_version_alone_is_read(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "good\n", "good 1 2 3\n", "good 1 2 3 4 5\n", "good a b c d\n", "good -1 2 3 4\n", "good \u0661 2 3 4\n",
-     GOOD + "refused 1\n", GOOD + "\0\n", "{}\n"],
+    ["", "\n", "good\n", "good 1 2 3\n", "good 1 2 3 4 5\n", "good a b c d\n", "good -1 2 3 4\n",
+     "good \u0661 2 3 4\n", GOOD + "refused 1\n", GOOD + "\0\n", "{}\n"],
 )  # fmt: skip
 def test_what_is_no_such_file_says_nothing(text):
     assert parse(text) == NOTHING
