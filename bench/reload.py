@@ -1,10 +1,10 @@
-"""What visitors notice of reloads: `wrk` through the whole stack, left alone and while wsgi.py is saved again and again.
+"""What visitors notice of reloads: `wrk` through the whole stack, left alone and while wsgi.py is saved.
 
     python bench/reload.py [--seconds N] [--saves N] [--raw FILE]
 
-Run as root, with the tests' virtual environment. Each pair of rows is measured in turns, on one site with one process
-and on one with two; the last row changes the site's environment instead (`site set`). Times are only good for comparing
-the rows of one run.
+Run as root, with the tests' virtual environment. The rows are measured one after the other, on a site with one process
+and on one with two; the last of each changes the site's environment instead (`site set`). Times are only good for
+comparing the rows of one run.
 """
 
 from __future__ import annotations
