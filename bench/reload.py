@@ -2,8 +2,8 @@
 
     python bench/reload.py [--seconds N] [--saves N] [--raw FILE]
 
-Run as root, with the tests' virtual environment. The rows are measured one after the other, on a site with one process
-and on one with two; the last of each changes the site's environment instead (`site set`). Times are only good for
+Run as root, with the tests' virtual environment. The rows are measured one after the other, on a site with one
+process and on one with two; the last of each changes the environment instead (`site set`). Times are only good for
 comparing the rows of one run.
 """
 
