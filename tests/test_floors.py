@@ -36,7 +36,7 @@ LEAVES = {
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor file_steps locks mount_steps nginx
-        orphans processes reaper registry settings shared_files store vassal
+        orphans processes reaper registry server_log settings shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }

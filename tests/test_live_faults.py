@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -204,3 +205,17 @@ def test_purging_the_last_site_leaves_nothing_of_its_tenant(stack: LiveStack) ->
     assert not stack.layout.chroot("Tenant").exists()
     assert not stack.layout.log_dir("two.test").exists()
     assert mounts_beneath(stack.root) == []
+
+
+def test_a_site_whose_server_can_t_start_is_told_of_and_comes_up_soon_after_it_is_mended(stack: LiveStack) -> None:
+    """uWSGI ends before any code of ours runs: here its virtual environment is missing."""
+    www = stack.site("never.test", "Never", GOOD, "--virtualenv", "/home/Never/venv")
+    for _ in range(3):
+        assert stack.request("never.test").status == 500
+    assert " [-] site throttled: no process of it could serve; " in stack.log("never.test", "server")
+    venv = www.parents[1] / "home" / "venv"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(venv)], check=True)
+    os.utime(www / "wsgi.py")
+    began = time.monotonic()
+    wait_for(lambda: stack.request("never.test").status == 200, "the mended site serves", patience=20)
+    assert time.monotonic() - began < 10

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, shared_files, vassal
+from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, server_log, shared_files, vassal
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry
@@ -58,6 +58,12 @@ def warm(machine: Machine, domain: str) -> None:
         with _building:
             _prepare(machine, _find(machine.registry, domain))
     if not probe.ping(machine.layout.socket(domain), give_up_at - time.monotonic()):
+        server_log.say(
+            machine.layout,
+            domain,
+            "throttled",
+            "no process of it could serve; it is tried again when asked for",
+        )
         raise NeverStartedError(f"{domain}: no worker answered within {machine.config.warm.give_up_after:g} s")
     machine.layout.awake_mark(domain).touch()
 
