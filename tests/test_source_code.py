@@ -44,7 +44,8 @@ def test_the_code_is_what_compile_makes_of_it(path):
     "source",
     [
         b"", b"# nothing", b'"""only a docstring"""', b"\xef\xbb\xbfx = 1\n", b"x = 1\r\ny = 2\r\n",
-        b"# -*- coding: latin-1 -*-\nx = '\xe9'\n", "x = 'é'".encode(), b"while True: pass", b"async def f(): await g()",
+        b"# -*- coding: latin-1 -*-\nx = '\xe9'\n", "x = 'é'".encode(), b"while True: pass",
+        b"async def f(): await g()",
         b"from __future__ import annotations\ndef f(x: y): pass",
     ],
 )  # fmt: skip
