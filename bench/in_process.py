@@ -28,7 +28,9 @@ from bench import peers  # noqa: E402
 
 OURS_UWSGI = "this project, under uWSGI"
 OURS = "this project, under another server"
+REPEATED = "this project, the same failure again and again"
 DEPTH = 10  # frames of the traceback
+KINDS = 100  # different failures, in turn: more than are remembered, so that each has a record of its own
 
 
 def guarded(app: peers.Application, uwsgi: bool) -> peers.Application:
@@ -94,16 +96,23 @@ def errors(peer: str) -> Callable[[int], int]:
     """A function that records so often an exception whose traceback has DEPTH frames."""
     record = _recorder(peer)
 
-    def fail(depth: int) -> None:
-        if depth == 1:
-            raise LookupError("no such thing")
-        fail(depth - 1)
+    def fail() -> None:
+        raise LookupError("no such thing")
+
+    def descend(depth: int, last: Callable[[], None]) -> None:
+        if depth == 2:
+            last()
+        descend(depth - 1, last)
+
+    # failures differ if their last frames' code does
+    kinds = 1 if peer == REPEATED else KINDS
+    fails = [types.FunctionType(fail.__code__.replace(), globals()) for _ in range(kinds)]
 
     def run(count: int) -> int:
         took = 0
-        for _ in range(count):
+        for number in range(count):
             try:
-                fail(DEPTH)
+                descend(DEPTH, fails[number % kinds])
             except LookupError as error:
                 began = time.perf_counter_ns()
                 record(error)
@@ -115,7 +124,7 @@ def errors(peer: str) -> Callable[[int], int]:
 
 def _recorder(peer: str) -> Callable[[BaseException], object]:
     path = f"{tempfile.mkdtemp(prefix='uww-bench-')}/log"
-    if peer == OURS:
+    if peer in (OURS, REPEATED):
         environ = {"REQUEST_ID": "0" * 32, "REQUEST_METHOD": "GET", "PATH_INFO": "/"}
         guard = _guard(peers.bare)
         return lambda error: guard.record(error, environ, "its call")

@@ -61,7 +61,7 @@ class Worker:
     """A context manager around one uWSGI that serves `app`, bare or `wrapped`; `under` is a command to run it with.
 
     `options` are further lines of its configuration, `environ` further environment variables. Unless `mapped` is
-    false it has a vassal's static mapping.
+    false it has a vassal's static mapping. `entry` is the wrapper's file.
     """
 
     def __init__(
@@ -73,12 +73,13 @@ class Worker:
         environ: dict[str, str] | None = None,
         threads: int = 1,
         mapped: bool = True,
+        entry: Path = ENTRY,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="uww-bench-"))
         self.socket = self.folder / "s"
         self.log = self.folder / "error.log"
         self.output = self.folder / "server.log"
-        lines = [f"file = {ENTRY if wrapped else app}", f"uwsgi-socket = {self.socket}", f"chdir = {app.parent}"]
+        lines = [f"file = {entry if wrapped else app}", f"uwsgi-socket = {self.socket}", f"chdir = {app.parent}"]
         (self.folder / "static").mkdir()
         if mapped:
             lines.append(f"static-map = /static/={self.folder}/static/")

@@ -20,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import environment, in_process, instructions, peers
-from bench.starting import Starts
+from bench.starting import Starts, installed
 from bench.turns import Child, table, turns
-from bench.worker import Worker, request
+from bench.worker import ENTRY, Worker, request
 
 APPS = Path(__file__).resolve().with_name("apps")
 BIG = 10_000_000  # bytes
@@ -87,7 +87,7 @@ class Bench:
 
     def error(self) -> dict[str, Values]:
         """Nanoseconds of one record with a traceback."""
-        names = ["logging.FileHandler", in_process.OURS, "python-json-logger", "sentry-sdk"]
+        names = ["logging.FileHandler", in_process.OURS, "python-json-logger", "sentry-sdk", in_process.REPEATED]
         return {f"a record with {in_process.DEPTH} frames": self._in_turns(names, "error", 1000)}
 
     def _in_turns(self, names: list[str], case: str, count: int) -> Values:
@@ -174,7 +174,11 @@ class Bench:
 
     def starts(self) -> dict[str, Values]:
         """Milliseconds from exec to the first 200, and an idle worker's memory."""
-        rows = {"bare": Starts(False), "this project": Starts(True)}
+        rows = {
+            "bare": Starts(None),
+            "this project": Starts(installed(self.folder / "host")),
+            "this project, from a checkout": Starts(ENTRY),
+        }
         milliseconds = turns({name: row.milliseconds for name, row in rows.items()}, 3 * self.rounds, "start")
         return {
             "milliseconds to the first 200": milliseconds,

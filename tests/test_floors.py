@@ -24,15 +24,15 @@ LEAVES = {
         advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
         disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
         master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
-        repetition request request_watch result rules server_memory settings shadow site_log source_fault spool
-        spool_file static streams succession watch worker
+        repetition request request_watch result rules server_memory settings shadow site_log source_code source_fault
+        spool spool_file static streams succession unpack watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
-        templates unix_ids warmups
+        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe service tables
+        tail templates unix_ids warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor file_steps locks mount_steps nginx
@@ -100,7 +100,7 @@ LATE = {
     f"{RUNTIME}.server_memory": {"ctypes"},
     f"{RUNTIME}.succession": {"ctypes"},
     f"{RUNTIME}.worker": {f"{RUNTIME}.post_mortem", f"{RUNTIME}.server_memory"},
-    f"{RUNTIME}.wrapper": {f"{RUNTIME}.caught", f"{RUNTIME}.deploy", f"{RUNTIME}.static"},
+    f"{RUNTIME}.wrapper": {f"{RUNTIME}.caught", f"{RUNTIME}.static"},
 }
 # What isn't the standard library's, by who may use it; setup.cfg must require it.
 FOREIGN = {

@@ -265,6 +265,13 @@ def test_nothing_keeps_an_environ_alive(threads):
         assert int(server.get("/count").body) <= (0 if threads == 1 else threads)
 
 
+@THREADS
+def test_the_names_of_the_servers_variables_are_made_once_and_no_visitors_are_kept(threads):
+    with BareUwsgi(APPS / "names_of_variables", threads) as server:
+        answers = {server.get("/", **{"HTTP_X_WSGI.NAME": "7", "HTTP_WSGI": "7"}).body for _ in range(20)}
+    assert answers == {b"True [] []"}
+
+
 def test_lines_of_concurrent_requests_never_mix():
     with BareUwsgi(APPS / "concurrent", threads=8) as server:
         ids = {f"client{number}": f"{number:x}" * 32 for number in range(8)}

@@ -26,6 +26,7 @@ def package(tmp_path):
     (folder / "__init__.py").write_text("")
     (folder / "inside.py").write_text("VERSION = 1\n")
     (folder / "user_wsgi_wrapper.py").write_text("# the entry\n")
+    shutil.copy(shared_files.PACKAGE / "runtime" / "unpack.py", folder / "runtime")
     (folder / "runtime" / "__init__.py").write_text("")
     (folder / "runtime" / "part.py").write_text("VERSION = 1\n")
     return folder
@@ -112,7 +113,7 @@ def test_every_module_is_compiled_and_the_code_is_used(layout, package, programs
     """A worker that starts compiles nothing: its folder is read-only to it."""
     refresh(layout, package, programs)
     sources = list((layout.shared_library / "user_wsgi_wrapper").rglob("*.py"))
-    assert len(sources) == 5
+    assert len(sources) == 6
     for path in sources:
         (compiled,) = (path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")
         assert compiled.stat().st_size > 16

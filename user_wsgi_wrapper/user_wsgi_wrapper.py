@@ -3,8 +3,11 @@
 Any other WSGI server takes it too: `from user_wsgi_wrapper.user_wsgi_wrapper import application`.
 """
 
+import gc
+import marshal
 import os
 import sys
+from _frozen_importlib_external import MAGIC_NUMBER
 
 _path = sys.path[:]
 _here = os.path.dirname(os.path.abspath(__file__))
@@ -13,11 +16,33 @@ if not os.path.isdir(_here + "/runtime"):  # a copy of this file, in a chroot
     _here = os.path.realpath("/opt/user_wsgi_wrapper/user_wsgi_wrapper")
 _library = os.path.dirname(_here)
 _standard = os.path.dirname(os.path.abspath(os.__file__))
+
+
+def _unbundle() -> None:
+    """Make all modules of one file; without it, or if it is another interpreter's, they are imported one by one."""
+    try:
+        with open(f"{_here}/runtime/__pycache__/bundle.{sys.implementation.cache_tag}.bin", "rb") as file:
+            content = file.read()
+        if content.startswith(MAGIC_NUMBER):
+            code, *arguments = marshal.loads(memoryview(content)[len(MAGIC_NUMBER) :])  # noqa: S302
+            names: dict = {}  # type: ignore[type-arg]
+            exec(code, names)  # noqa: S102
+            names["unpack"](_here, *arguments)
+    except Exception:  # noqa: S110
+        pass
+
+
 try:
     # The tenant's folder comes first on sys.path, as '' and '.': none of his modules may stand in for one of ours.
     sys.path[:] = [_library, *(entry for entry in _path if entry.startswith(_standard) and "-packages" not in entry)]
-    from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
-
+    _collects = gc.isenabled()
+    gc.disable()  # what is made here stays, and looking through it again and again takes half as long as making it
+    try:
+        _unbundle()
+        from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
+    finally:
+        if _collects:
+            gc.enable()
     application = build_application(Settings.from_environ(os.environ), _path)
 except BaseException:
     sys.path[:] = _path

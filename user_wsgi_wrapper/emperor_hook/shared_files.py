@@ -26,6 +26,7 @@ PACKAGE = Path(user_wsgi_wrapper.__file__).parent
 PROGRAMS = Path("/usr/bin")
 PYTHON = Path("/usr/bin/python3")  # the version of Debian's uWSGI plugin
 _NAME = "user_wsgi_wrapper"
+_BUNDLER = Path(__file__).with_name("bundle.py")
 _ENTRY = Path(inside.ENTRY).name
 _TOP = ("__init__.py", "inside.py", _ENTRY)
 
@@ -58,7 +59,7 @@ def _read_package(package: Path) -> dict[str, bytes]:
 
 def _digest(files: dict[str, bytes], python: Path) -> str:
     """Names a version: other content or another Python, whose byte code differs, is another version."""
-    digest = hashlib.blake2b(os.path.realpath(python).encode(), digest_size=16)
+    digest = hashlib.blake2b(os.path.realpath(python).encode() + _BUNDLER.read_bytes(), digest_size=16)
     for name, content in files.items():
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(content), content))
     return digest.hexdigest()
@@ -119,6 +120,7 @@ def _write_version(folder: Path, files: dict[str, bytes], python: Path) -> None:
             file.flush()
             os.fsync(file.fileno())  # a machine that loses power must not come back with an empty runtime
     _compile(unfinished, python)
+    _run(unfinished, python, _BUNDLER, unfinished / _NAME, Path(inside.LIBRARY, "versions", folder.name, _NAME))
     for path in (unfinished, *unfinished.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     unfinished.rename(folder)
@@ -127,13 +129,17 @@ def _write_version(folder: Path, files: dict[str, bytes], python: Path) -> None:
 def _compile(folder: Path, python: Path) -> None:
     # unchecked-hash: the files of a version never change, so the interpreter needn't compare.
     # Without docstrings: 60 KiB of every tenant's process. `-o 2` alone names the files so that only -OO reads them.
-    command = (python, "-I", "-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash", folder)
+    _run(folder, python, "-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash", folder)
+    for path in folder.rglob("*.opt-2.pyc"):
+        path.rename(path.with_name(path.name.replace(".opt-2", "")))
+
+
+def _run(folder: Path, python: Path, *arguments: str | Path) -> None:
+    command = (python, "-I", *arguments)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = " ".join((done.stdout + done.stderr).split())
         raise SharedFilesError(f"{folder}: {python} could not compile it: {said[-300:]}")
-    for path in folder.rglob("*.opt-2.pyc"):
-        path.rename(path.with_name(path.name.replace(".opt-2", "")))
 
 
 def _link_programs(layout: Layout, programs: Path) -> None:

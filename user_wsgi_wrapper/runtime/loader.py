@@ -9,6 +9,7 @@ from _frozen_importlib import ModuleSpec  # importlib.machinery's own, and there
 from _frozen_importlib_external import SourceFileLoader
 
 from user_wsgi_wrapper.runtime.failure import describe
+from user_wsgi_wrapper.runtime.source_code import compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _FreshLoader(SourceFileLoader):
         self._source = source
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(self._source, self.path, "exec", dont_inherit=True)
+        return compiled(self._source, self.path)
 
 
 def load(path: str, source: bytes | None = None) -> WSGIApplication:

@@ -11,6 +11,7 @@ from user_wsgi_wrapper.runtime import connection, hooks, late, succession
 from user_wsgi_wrapper.runtime.advice import advise
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.core import serving
+from user_wsgi_wrapper.runtime.deploy import Deploy
 from user_wsgi_wrapper.runtime.error_log import ErrorLog
 from user_wsgi_wrapper.runtime.error_page import ErrorPage
 from user_wsgi_wrapper.runtime.exchange import Exchange
@@ -30,8 +31,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-    from user_wsgi_wrapper.runtime.deploy import Deploy
 
 
 def build_application(settings: Settings, path: list[str] | None = None) -> Callable[..., Any]:
@@ -116,8 +115,7 @@ def _deploy(settings: Settings, worker: Worker, site_log: SiteLog, log: ErrorLog
     def report(error: WsgiLoadError, addition: str) -> str:
         return _report(error, log, addition)
 
-    deploy: Deploy = late.load("user_wsgi_wrapper.runtime.deploy").Deploy(settings, worker, place, site_log, report)
-    return deploy
+    return Deploy(settings, worker, place, site_log, report)
 
 
 def _end(pending: Pending, records: Records, spool: Spool, deploy: Deploy | None) -> None:
