@@ -34,8 +34,8 @@ LEAVES = {
         templates unix_ids warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database door emperor file_steps locks mount_steps nginx orphans
-        processes reaper registry settings shared_files store vassal
+        bases checkup chroot chroot_plan config database door emperor file_steps identities locks mount_steps nginx
+        orphans processes reaper registry settings shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize sites stack",
 }
