@@ -103,12 +103,12 @@ def main() -> int:
         for many in machines.values():
             many.close()
     print(table(results))
-    print(f"{arguments.rounds} rounds; {load}")
+    print(f"{arguments.rounds} rounds; {environment.where()}")
     if arguments.raw is not None:
         document = {
             "machine": load,
             "load afterwards": environment.machine()["load"],
-            "versions": environment.versions(),
+            "versions": environment.servers(),
             "results": [{"registered": size, "live": live, **values} for (size, live), values in results.items()],
         }
         arguments.raw.write_text(json.dumps(document, indent=1) + "\n")
