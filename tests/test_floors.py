@@ -31,7 +31,7 @@ LEAVES = {
     """,
     f"{HOOK} 1": """
         arguments atomic config_values lookup_query mounts pages postgresql_connection probe service tables tail
-        templates unix_ids warmups
+        templates turnstile unix_ids warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database door emperor file_steps identities locks mount_steps nginx
