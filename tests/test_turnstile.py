@@ -86,3 +86,16 @@ def test_a_place_that_is_given_as_patience_ends_is_not_lost():
     for thread in threads:
         thread.join(20)
     assert (turnstile._free, len(turnstile._waiting)) == (1, 0)
+
+
+def test_a_place_held_for_too_long_goes_to_the_next_one():
+    """Its holder is not stopped, and gives it back no second time."""
+    turnstile = Turnstile(1)
+    with turnstile.turn(10, at_most=0.05):
+        with turnstile.turn(10):
+            pass
+        assert turnstile._free == 1
+    assert turnstile._free == 1
+    with turnstile.turn(10, at_most=20):
+        assert turnstile._free == 0
+    assert turnstile._free == 1

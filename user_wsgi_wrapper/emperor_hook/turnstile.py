@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -20,13 +20,23 @@ class Turnstile:
         self._waiting: deque[threading.Lock] = deque()
 
     @contextmanager
-    def turn(self, timeout: float) -> Iterator[None]:
-        """Hold a place. Raises TimeoutError if none comes free within so many seconds."""
+    def turn(self, timeout: float, at_most: float | None = None) -> Iterator[None]:
+        """Hold a place. Raises TimeoutError if none comes free within so many seconds.
+
+        After `at_most` seconds the place goes to the next one, though its holder is still at work.
+        """
         self._enter(timeout)
+        leave = _Once(self._leave)
+        early = None if at_most is None else threading.Timer(at_most, leave)
+        if early is not None:
+            early.daemon = True
+            early.start()
         try:
             yield
         finally:
-            self._leave()
+            if early is not None:
+                early.cancel()
+            leave()
 
     def _enter(self, timeout: float) -> None:
         with self._lock:
@@ -50,3 +60,17 @@ class Turnstile:
                 self._waiting.popleft().release()
             else:
                 self._free += 1
+
+
+class _Once:
+    """A call that is made by whoever comes first, and by nobody else."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._calls = [call]
+
+    def __call__(self) -> None:
+        try:
+            call = self._calls.pop()  # of several threads one gets it
+        except IndexError:
+            return
+        call()
