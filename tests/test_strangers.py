@@ -12,7 +12,7 @@ from user_wsgi_wrapper.emperor_hook.config import Front
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 ONE = 101  # requests of one address that come through at once: the burst and the first
-ALL = 501
+ALL = 401
 FLOOD = 400
 
 
