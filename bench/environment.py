@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "/usr/bin/python3"  # the one that uWSGI's plugin has built in
@@ -57,6 +58,28 @@ def versions() -> dict[str, str]:
         "this project": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         **dict(line.split("==") for line in frozen.splitlines() if "==" in line),
     }
+
+
+def servers() -> dict[str, str]:
+    """The versions of what serves: no environment of the peers' is needed for it."""
+    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True).stderr
+    return {
+        "uwsgi": _output("/usr/bin/uwsgi", "--version"),
+        "nginx": nginx.strip().rpartition("/")[2],
+        "python": _output(PYTHON, "-VV"),
+        "this project": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+    }
+
+
+def where() -> str:
+    """One line under a table: the machine, its load just now, the servers' versions."""
+    known: dict[str, Any] = machine()
+    versions = servers()
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    return (
+        f"{known['cpus']} processors ({', '.join(map(str, known['cpu']))}), Linux {known['kernel']}, load {load}; "
+        f"uWSGI {versions['uwsgi']}, nginx {versions['nginx']}"
+    )
 
 
 def _counts() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,25 @@ def test_a_killed_server_is_told_at_once_and_found_again(remote: Registry, own_s
     own_server.start()
     assert remote.find("full.example") == FULL
     remote.add(Site("b.example", "Bob"))
+
+
+def test_of_many_threads_that_ask_all_the_time_none_starves(remote: Registry) -> None:
+    """Everybody gets every answer, though there are far fewer connections."""
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(30):
+                assert remote.find("full.example") == FULL
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
 
 
 def test_a_server_that_restarted_unnoticed_is_no_error(remote: Registry, own_server: Server) -> None:

@@ -32,11 +32,11 @@ LEAVES = {
     """,
     f"{HOOK} 1": """
         arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe service tables
-        tail templates unix_ids warmups
+        tail templates turnstile unix_ids warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor file_steps locks mount_steps nginx
-        orphans processes reaper registry server_log settings shared_files store vassal
+        bases checkup chroot chroot_plan config database deploys door emperor file_steps identities locks mount_steps
+        nginx orphans processes reaper registry server_log settings shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import sqlalchemy as sa
 
 from tests.conftest import live_stack
 from tests.databases import MariaDB, PostgreSQL, Server
-from tests.live import wait_for
+from tests.live import LiveStack, wait_for
+from tests.many_domains import domain, fill
+from tests.registries import LAYOUT
+from user_wsgi_wrapper.emperor_hook import config as configuration
 
 GOOD = """\
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"served"]
 """
+DOMAINS = 20_000
 # An operator's tables, as Django makes them, and the query that Apache's mod_vhost_dbd asked of them.
 TABLES = (
     "create table auth_user (id integer primary key, username varchar(150))",
@@ -53,16 +59,66 @@ def run_in(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def test_a_registry_that_is_gone_keeps_only_cold_sites_from_serving() -> None:
-    """They get 503 with Retry-After; warm ones never notice; once it is back, the cold ones wake."""
-    with PostgreSQL() as server, live_stack(f'[registry]\nurl = "{server.new_url()}"\ntimeout = 1.0\n') as stack:
-        stack.site("warm.test", "Warm", GOOD)
-        stack.site("cold.test", "Cold", GOOD)
-        assert stack.request("warm.test").text == "served"
-        server.kill()
-        cold = stack.request("cold.test")
-        assert (cold.status, cold.headers["retry-after"]) == (503, "5")
-        assert stack.request("nobody.test").status == 503
-        assert stack.request("warm.test").text == "served"
-        server.start_again()
-        wait_for(lambda: stack.request("cold.test").text == "served", "the cold site wakes")
+class Regular:
+    """A visitor who asks a site again and again; `failures` are all answers but the right one."""
+
+    def __init__(self, stack: LiveStack, domain: str) -> None:
+        self.answers, self.failures = 0, list[str]()
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._visit, args=(stack, domain))
+
+    def _visit(self, stack: LiveStack, domain: str) -> None:
+        while not self._enough.is_set():
+            try:
+                reply = stack.request(domain, timeout=5)
+                if (reply.status, reply.text) != (200, "served"):
+                    self.failures.append(f"{reply.status}: {reply.text}")
+            except OSError as error:
+                self.failures.append(str(error))
+            self.answers += 1
+
+    def __enter__(self) -> Regular:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
+def test_a_registry_that_is_gone_keeps_only_cold_sites_from_serving(kind: type[Server]) -> None:
+    """They get 503 with Retry-After; warm ones never notice; once it is back, the cold ones wake, nobody helping."""
+    with kind() as server:
+        section = f'[registry]\nurl = "{server.new_url()}"\ntimeout = 1.0\n'
+        fill(configuration.parse(section.encode(), sa.URL.create("sqlite")), LAYOUT, DOMAINS, DOMAINS // 10)
+        with live_stack(section) as stack:
+            stack.site("warm.test", "Warm", GOOD)
+            stack.site("cold.test", "Cold", GOOD)
+            stack.site("later.test", "Later", GOOD)
+            assert stack.request("warm.test").text == "served"
+            with Regular(stack, "warm.test") as regular:
+                server.kill()
+                cold = stack.request("cold.test")
+                assert (cold.status, cold.headers["retry-after"]) == (503, "5")
+                assert stack.request("nobody.test").status == 503
+                assert stack.request(domain(DOMAINS - 1)).status == 503
+                server.start_again()
+                wait_for(lambda: stack.request("cold.test").text == "served", "the cold site wakes")
+                assert stack.request("later.test").text == "served", "after the first answer everything is as before"
+                assert stack.request("nobody.test").status == 404
+                assert stack.request(domain(DOMAINS - 1)).status == 500, "there is no wsgi.py, but there is a site"
+            assert regular.failures == []
+            assert regular.answers > 100
+
+
+@pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
+def test_a_registry_that_restarts_between_two_questions_is_no_failure(kind: type[Server]) -> None:
+    """The connections that initialize kept are dead by then; the visitor of a cold site doesn't notice."""
+    with kind() as server, live_stack(f'[registry]\nurl = "{server.new_url()}"\n') as stack:
+        for number in range(3):
+            stack.site(f"site{number}.test", f"User{number}", GOOD)
+        for number in range(3):
+            assert stack.request(f"site{number}.test").text == "served"
+            server.kill()
+            server.start()

@@ -226,6 +226,7 @@ def test_an_unknown_domain_is_a_404_and_makes_no_file(stack: LiveStack) -> None:
     for host in ("../..", "a/b", "a b", "a..b"):
         assert stack.request(host).status in (400, 404)
     assert list(stack.layout.user_logs_dir.iterdir()) == []
+    assert not list(stack.layout.locks_dir.glob("domain-*"))
 
 
 def test_a_site_that_breaks_off_is_a_502_and_asked_only_once(stack: LiveStack) -> None:

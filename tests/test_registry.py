@@ -235,6 +235,14 @@ def test_an_identity_is_chosen_once(registry: Registry, config: Config) -> None:
     again.close()
 
 
+def test_identities_are_found_by_their_uids(registry: Registry) -> None:
+    """Of any number of uids those that are tenants', each once."""
+    alice, bob = registry.identity("Alice"), registry.identity("Bob")
+    registry.identity("Carol")
+    assert registry.identities_of([bob.uid, 0, alice.uid, *range(3_000_000, 3_002_000), alice.uid]) == [alice, bob]
+    assert registry.identities_of([]) == []
+
+
 def test_adding_a_site_gives_its_user_an_identity(registry: Registry) -> None:
     """A site that can have no identity is refused, not left without one."""
     registry.add(Site("a.example", "Alice"))
@@ -257,8 +265,9 @@ def test_names_that_differ_only_in_case_are_refused(registry: Registry) -> None:
     assert registry.identity("Alice").username == "Alice"
 
 
-def test_ids_are_used_again_only_after_the_user_is_forgotten(registry: Registry) -> None:
-    """A removed site keeps its user's ids; a user with a site can't be forgotten."""
+def test_ids_are_used_again_only_after_the_user_is_forgotten(config: Config) -> None:
+    """A removed site keeps its user's ids; a user with a site can't be forgotten. New numbers come first."""
+    registry = open_registry(replace(config, ids=IdRange(200_000, 200_002)), LAYOUT)
     registry.add(Site("a.example", "Alice"))
     alice = registry.identity("Alice")
     with pytest.raises(SiteExistsError, match=r"'Alice': there is a site of his still, a\.example"):
@@ -267,7 +276,9 @@ def test_ids_are_used_again_only_after_the_user_is_forgotten(registry: Registry)
     assert registry.identity("Bob").uid != alice.uid
     registry.forget_user("Alice")
     registry.forget_user("Alice")
-    assert registry.identity("Carol").uid == alice.uid
+    assert registry.identity("Carol").uid == 200_002
+    assert registry.identity("Dave").uid == alice.uid
+    registry.close()
 
 
 def test_forgetting_looks_at_the_case_of_the_name(registry: Registry) -> None:

@@ -29,19 +29,35 @@ class Machine:
         return number in self.taken
 
 
+class Given(list):
+    """Identities given so far, as `choose` asks about them."""
+
+    def of_uid(self, uid):
+        return next((one.username for one in self if one.uid == uid), None)
+
+    def has_gid(self, gid):
+        return any(one.gid == gid for one in self)
+
+    def highest(self, first, last):
+        return max(self.numbers(first, last), default=None)
+
+    def numbers(self, first, last):
+        return [number for one in self for number in (one.uid, one.gid) if first <= number <= last]
+
+
 def account(uid: int, gid: int, *, shared: bool = False) -> Machine:
     return Machine({"Alice": Account(uid, gid, shared)})
 
 
-def test_a_stranger_gets_the_lowest_number_that_nobody_has() -> None:
+def test_a_stranger_gets_the_next_number_that_nobody_has() -> None:
     """As uid and as gid: neither a tenant nor the machine has it as either."""
-    tenants = [Identity("a", 2000, 2002), Identity("b", 1500, 2003)]
-    assert choose("Alice", Machine(taken={2001}), tenants, 2000, 2999) == Identity("Alice", 2004, 2004)
+    tenants = Given([Identity("a", 2000, 2002), Identity("b", 1500, 2003)])
+    assert choose("Alice", Machine(taken={2001, 2004}), tenants, 2000, 2999) == Identity("Alice", 2005, 2005)
 
 
 def test_an_account_keeps_its_ids() -> None:
     """Its own uid, and its primary group if that is its alone."""
-    assert choose("Alice", account(1001, 1002), [], 2000, 2999) == Identity("Alice", 1001, 1002)
+    assert choose("Alice", account(1001, 1002), Given(), 2000, 2999) == Identity("Alice", 1001, 1002)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +65,12 @@ def test_an_account_keeps_its_ids() -> None:
 )
 def test_a_group_that_others_have_too_is_not_taken(machine: Machine) -> None:
     """One gid a user: a shared or a system group is replaced by an allocated number."""
-    assert choose("Alice", machine, [], 2000, 2999) == Identity("Alice", 1001, 2000)
+    assert choose("Alice", machine, Given(), 2000, 2999) == Identity("Alice", 1001, 2000)
 
 
 def test_a_group_that_another_tenant_has_is_not_taken() -> None:
     """Even if the password database says that it is private."""
-    tenants = [Identity("Bob", 1005, 1002)]
+    tenants = Given([Identity("Bob", 1005, 1002)])
     assert choose("Alice", account(1001, 1002), tenants, 2000, 2999) == Identity("Alice", 1001, 2000)
 
 
@@ -62,21 +78,28 @@ def test_a_group_that_another_tenant_has_is_not_taken() -> None:
 def test_a_system_account_is_no_tenant(uid: int) -> None:
     """Nobody gets root's or www-data's processes by a user name."""
     with pytest.raises(BadValueError, match=rf"username 'Alice': it is a system account \(uid {uid}\)"):
-        choose("Alice", account(uid, 1002), [], 2000, 2999)
+        choose("Alice", account(uid, 1002), Given(), 2000, 2999)
 
 
 def test_two_accounts_with_one_uid_are_not_two_tenants() -> None:
     """The second is refused, and told whose the uid is."""
     with pytest.raises(BadValueError, match="its uid 1001 is Bob's already"):
-        choose("Alice", account(1001, 1002), [Identity("Bob", 1001, 1005)], 2000, 2999)
+        choose("Alice", account(1001, 1002), Given([Identity("Bob", 1001, 1005)]), 2000, 2999)
 
 
 def test_a_range_that_is_used_up_is_told() -> None:
     """Both ends belong to the range."""
-    tenants = [Identity("a", 2000, 2000)]
+    tenants = Given([Identity("a", 2000, 2000)])
     assert choose("Alice", Machine(), tenants, 2000, 2001).uid == 2001
     with pytest.raises(BadValueError, match="ids 2000 to 2001: all are in use"):
         choose("Alice", Machine(taken={2001}), tenants, 2000, 2001)
+
+
+def test_a_number_that_was_given_back_is_given_again_only_when_no_new_one_is_left() -> None:
+    """Files of a forgotten tenant's that nobody thought of don't become the next one's at once."""
+    tenants = Given([Identity("a", 2001, 2001)])
+    assert choose("Alice", Machine(), tenants, 2000, 2002).uid == 2002
+    assert choose("Alice", Machine(taken={2002}), tenants, 2000, 2002).uid == 2000
 
 
 IDS = st.integers(1000, 1015)
@@ -88,7 +111,7 @@ ACCOUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.builds(Account, IDS, 
 def test_no_two_tenants_share_an_id(accounts: dict[str, Account], taken: set[int], names: list[str]) -> None:
     """Whatever accounts the machine has, and in whatever order tenants come, though accounts lie in the range."""
     machine = Machine(accounts, taken | {number for one in accounts.values() for number in (one.uid, one.gid)})
-    tenants: list[Identity] = []
+    tenants = Given()
     for name in names:
         try:
             tenants.append(check(choose(name, machine, tenants, 1000, 1012)))
@@ -122,7 +145,7 @@ def test_this_machines_accounts_are_found_by_their_exact_names() -> None:
     assert (root.uid, root.gid) == (0, 0)
     assert accounts.find("ROOT") is None
     with pytest.raises(BadValueError, match="system account"):
-        choose("nobody", accounts, [], 200_000, 200_010)
+        choose("nobody", accounts, Given(), 200_000, 200_010)
 
 
 def test_this_machines_numbers_are_taken(tmp_path: Path) -> None:
@@ -156,11 +179,11 @@ def entries(monkeypatch: pytest.MonkeyPatch, users: list[tuple[str, int]], membe
 @pytest.mark.parametrize(
     ("users", "members", "shared"),
     [
-        ([("Alice", 1002)], [], False),
+        ([("Alice", 1002)], Given(), False),
         ([("Alice", 1002)], ["Alice"], False),
         ([("Alice", 1002)], None, False),
-        ([("Alice", 1002), ("Bob", 1003)], [], False),
-        ([("Alice", 1002), ("Bob", 1002)], [], True),
+        ([("Alice", 1002), ("Bob", 1003)], Given(), False),
+        ([("Alice", 1002), ("Bob", 1002)], Given(), True),
         ([("Alice", 1002)], ["Alice", "Bob"], True),
     ],
 )

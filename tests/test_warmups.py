@@ -1,10 +1,12 @@
 """One warm-up a domain at a time, each waiter its outcome."""
 
 import threading
+import time
 
 import pytest
 
 from tests.live import wait_for
+from user_wsgi_wrapper.emperor_hook import warmups as module
 from user_wsgi_wrapper.emperor_hook.warmups import Warmups
 
 
@@ -76,6 +78,47 @@ def test_no_more_run_at_once_than_there_are_workers(warm, warmups):
     assert len(warm.calls) == 9
 
 
+def test_those_that_take_long_hold_up_nobody():
+    """A few begin at once, but however many hang, the next ones' turn comes."""
+    gate, begun = threading.Event(), []
+
+    def warm(domain):
+        begun.append(domain)
+        if domain.startswith("hangs"):
+            assert gate.wait(20)
+
+    warmups = Warmups(warm, 40)
+    hanging = [warmups.join(f"hangs{number}.test") for number in range(30)]
+    assert warmups.join("quick.test").result(20) is None
+    wait_for(lambda: len(begun) == 31, "all have begun", 20)
+    gate.set()
+    for future in hanging:
+        future.result(10)
+    warmups.close()
+
+
+def test_in_a_crowd_the_first_are_soon_there(monkeypatch):
+    """Few begin at a time, in the order in which they came."""
+    monkeypatch.setattr(module, "_USUAL", 20.0)
+    lock, inside, most, ended = threading.Lock(), [0], [0], []
+
+    def warm(domain):
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.005)
+        with lock:
+            inside[0] -= 1
+            ended.append(domain)
+
+    warmups = Warmups(warm, 40)
+    for future in [warmups.join(f"site{number}.test") for number in range(40)]:
+        future.result(10)
+    warmups.close()
+    assert most[0] <= module._AT_ONCE
+    assert set(ended[:10]) <= {f"site{number}.test" for number in range(30)}
+
+
 def test_a_domain_that_was_warmed_a_thousand_times_leaves_nothing(warm, warmups):
     """Neither a thread nor an entry for each."""
     warm.gate.set()
@@ -83,4 +126,4 @@ def test_a_domain_that_was_warmed_a_thousand_times_leaves_nothing(warm, warmups)
     for number in range(1000):
         warmups.join(f"site{number}.test").result(10)
     assert warmups._running == {}
-    assert len(set(threading.enumerate()) - others) <= 4
+    wait_for(lambda: len(set(threading.enumerate()) - others) <= 4, "no thread is left", 10)

@@ -14,11 +14,12 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from user_wsgi_wrapper.emperor_hook.turnstile import Turnstile
 from user_wsgi_wrapper.site import BadValueError
 
 _EXTRAS = {"psycopg": "postgresql", "pymysql": "mysql"}
-_POOL_SIZE = 4
-_POOL_OVERFLOW = 12
+# More would only wait for each other: between two answers of the database a look-up is at work in Python.
+_CONNECTIONS = 8
 _WRITES = "user_wsgi_wrapper_writes"
 _HAS_CONCAT = (3, 44)  # the first SQLite with a concat() of its own
 
@@ -43,13 +44,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that changes nothing. Raises RegistryDownError."""
-        with self._explained(), self._current_engine().connect() as connection, connection.begin():
+        with self._connected() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, committed at the end unless an exception leaves it. Raises RegistryDownError."""
-        with self._explained(), self._current_engine().connect() as connection:
+        with self._connected() as connection:
             connection = connection.execution_options(**{_WRITES: True})
             with connection.begin():
                 yield connection
@@ -86,6 +87,13 @@ class Database:
             return process.engine
 
     @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection, first come, first served: by itself, the pool lets some threads starve."""
+        places = self._current_process().places
+        with self._explained(), places.turn(self._timeout), self._current_engine().connect() as connection:
+            yield connection
+
+    @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
@@ -109,6 +117,7 @@ class _Process:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.turns = threading.Lock()
+        self.places = Turnstile(_CONNECTIONS)
         self.engine: Engine | None = None
         self._inherited = inherited
 
@@ -146,8 +155,8 @@ def _pooled(url: URL, timeout: float, **arguments: Any) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
-        pool_size=_POOL_SIZE,
-        max_overflow=_POOL_OVERFLOW,
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
         pool_timeout=timeout,
         pool_use_lifo=True,
         hide_parameters=True,

@@ -142,4 +142,12 @@ def from_environment() -> Initialize:
     chosen = os.environ.get(CONFIG_VARIABLE)
     config = configuration.load(layout, Path(chosen) if chosen else None)
     machine = spinup.Machine(layout, config, open_registry(config, layout))
-    return Initialize(lambda domain: spinup.warm(machine, domain), config.warm)
+    return Initialize(lambda domain: warm_known(machine, domain), config.warm)
+
+
+def warm_known(machine: spinup.Machine, domain: str) -> None:
+    """Warm a domain; of a name that somebody made up nothing stays, not even a lock. Raises as spinup.warm does."""
+    is_stranger = not machine.layout.log_dir(domain).is_dir()
+    if is_stranger and machine.registry.find(domain) is None:
+        raise NoSuchSiteError(f"domain {domain}: there is no such site")
+    spinup.warm(machine, domain)

@@ -16,6 +16,8 @@ from user_wsgi_wrapper.site import BadValueError, shorten
 # What may stand in a value of nginx's configuration without any quoting. Spaces only where several arguments may.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@*\[\]+ -]*")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
+# Requests a second for domains never served here: of one address, of all. Twenty times as many may come at once.
+_STRANGERS_OF_ONE, _STRANGERS = 5, 20
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
@@ -85,6 +87,8 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         sockets=layout.sockets_dir,
         initialize_socket=layout.initialize_socket,
         own_logs=layout.own_logs_dir,
+        strangers_of_one=_STRANGERS_OF_ONE,
+        strangers=_STRANGERS,
     )
 
 

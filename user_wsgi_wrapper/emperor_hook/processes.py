@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import psutil
@@ -33,6 +34,15 @@ def by_title() -> dict[str, list[psutil.Process]]:
     for process in psutil.process_iter():
         titles.setdefault(_title(process).partition(" ")[0], []).append(process)
     return titles
+
+
+def uids() -> set[int]:
+    """The real uids of all living processes."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found.add(int(process.uids().real))
+    return found
 
 
 def of_site(domain: str, uid: int, titles: dict[str, list[psutil.Process]] | None = None) -> list[psutil.Process]:

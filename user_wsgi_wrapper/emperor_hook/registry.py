@@ -6,12 +6,12 @@ are there already. What comes from either is checked against the naming law befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from user_wsgi_wrapper.emperor_hook import lookup_query, tables, unix_ids
+from user_wsgi_wrapper.emperor_hook import identities, lookup_query, tables, unix_ids
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.database import Database, RegistryDownError
 from user_wsgi_wrapper.emperor_hook.store import Store
@@ -120,7 +120,7 @@ class Registry:
         """A user's identity, chosen at the first call and the same ever after; of all processes one chooses."""
         parse_username(username)
         with self._store.reading() as connection:
-            known = _known(connection, username)
+            known = identities.known(connection, username)
         if known is not None:
             return known
         accounts = self._accounts()
@@ -130,7 +130,12 @@ class Registry:
     def identities(self) -> list[Identity]:
         """Everyone's identity, ordered by user name."""
         with self._store.reading() as connection:
-            return _identities(connection)
+            return identities.everyone(connection)
+
+    def identities_of(self, uids: Collection[int]) -> list[Identity]:
+        """The identities that have one of these uids, ordered by uid."""
+        with self._store.reading() as connection:
+            return identities.with_uids(connection, uids)
 
     def forget_user(self, username: str) -> None:
         """Free a user's ids for others; nothing if he has none. For when no file and no process of his is left.
@@ -166,17 +171,17 @@ class Registry:
         if username is None:
             return None
         with self._store.reading() as connection:
-            _known(connection, username)
+            identities.known(connection, username)
         return self._config.sites.site(domain, username)
 
     def _identify(self, connection: Connection, username: str, accounts: Accounts) -> Identity:
-        known = _known(connection, username)
+        known = identities.known(connection, username)
         if known is not None:
             return known
         ids = self._config.ids
-        new = unix_ids.check(unix_ids.choose(username, accounts, _identities(connection), ids.first, ids.last))
-        row = {"username": new.username, "folded": _fold(username), "uid": new.uid, "gid": new.gid}
-        connection.execute(users.insert().values(row))
+        tenants = identities.Tenants(connection)
+        new = unix_ids.check(unix_ids.choose(username, accounts, tenants, ids.first, ids.last))
+        identities.add(connection, new)
         return new
 
 
@@ -215,24 +220,3 @@ def _no_such_site(domain: str) -> NoSuchSiteError:
 
 def _owner(connection: Connection, domain: str) -> str | None:
     return connection.scalar(sa.select(sites.c.username).where(sites.c.domain == domain))
-
-
-def _fold(username: str) -> str:
-    return username.lower()  # user names are ASCII
-
-
-def _known(connection: Connection, username: str) -> Identity | None:
-    """The user's identity, if he has one. Raises BadValueError if another user's name is the same but for case."""
-    row = connection.execute(sa.select(users).where(users.c.folded == _fold(username))).first()
-    if row is None:
-        return None
-    if row.username != username:
-        raise BadValueError(
-            f"username {shorten(username)}: there is {shorten(row.username)} already, which differs only in case"
-        )
-    return unix_ids.check(Identity(row.username, row.uid, row.gid))
-
-
-def _identities(connection: Connection) -> list[Identity]:
-    rows = connection.execute(sa.select(users).order_by(users.c.username))
-    return [unix_ids.check(Identity(row.username, row.uid, row.gid)) for row in rows]

@@ -20,6 +20,7 @@ from user_wsgi_wrapper.emperor_hook import (
     door,
     nginx,
     probe,
+    processes,
     reaper,
     service,
     spinup,
@@ -160,7 +161,8 @@ class Stack:
         if not everyone and not living:
             return
         try:
-            identities = self._machine.registry.identities()
+            # only those who have processes: of a registry's many tenants, they are few
+            identities = self._machine.registry.identities_of(processes.uids())
         except RegistryDownError as error:
             self._say(f"no orphans are reaped: {error}")
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grp
 import pwd
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +47,22 @@ class Accounts(Protocol):
         """Whether anyone on this machine has `number` as a uid or a gid."""
 
 
+class Tenants(Protocol):
+    """The identities given so far."""
+
+    def of_uid(self, uid: int) -> str | None:
+        """The name of the tenant who has this uid."""
+
+    def has_gid(self, gid: int) -> bool:
+        """Whether a tenant has this gid."""
+
+    def highest(self, first: int, last: int) -> int | None:
+        """The highest number of the range, both ends included, that a tenant has as his uid or his gid."""
+
+    def numbers(self, first: int, last: int) -> Iterable[int]:
+        """All numbers of the range that tenants have."""
+
+
 def check(identity: Identity) -> Identity:
     """The identity itself, if its name keeps the law and its ids are a person's; raises BadValueError."""
     parse_username(identity.username)
@@ -56,33 +72,41 @@ def check(identity: Identity) -> Identity:
     return identity
 
 
-def choose(username: str, accounts: Accounts, tenants: Collection[Identity], first: int, last: int) -> Identity:
+def choose(username: str, accounts: Accounts, tenants: Tenants, first: int, last: int) -> Identity:
     """The identity of a user who has none yet: his own account's if he has one, else a free number for both ids.
 
-    `tenants` are all identities given so far; `first` to `last`, both included, is the range to allocate from.
-    Raises BadValueError for a system account, for a uid that is another tenant's, and if the range is used up.
+    `first` to `last`, both included, is the range to allocate from. Raises BadValueError for a system account, for a
+    uid that is another tenant's, and if the range is used up.
     """
     account = accounts.find(username)
     if account is None:
-        number = _lowest_free(accounts, tenants, first, last)
+        number = _free(accounts, tenants, first, last)
         return Identity(username, number, number)
     uid = account.uid
     if uid < FIRST_PERSON or uid == NOBODY:
         raise BadValueError(f"username {shorten(username)}: it is a system account (uid {uid})")
-    for tenant in tenants:
-        if uid == tenant.uid:
-            raise BadValueError(f"username {shorten(username)}: its uid {uid} is {tenant.username}'s already")
-    if _is_private(account) and not any(account.gid == tenant.gid for tenant in tenants):
+    owner = tenants.of_uid(uid)
+    if owner is not None:
+        raise BadValueError(f"username {shorten(username)}: its uid {uid} is {owner}'s already")
+    if _is_private(account) and not tenants.has_gid(account.gid):
         return Identity(username, uid, account.gid)
-    return Identity(username, uid, _lowest_free(accounts, tenants, first, last))
+    return Identity(username, uid, _free(accounts, tenants, first, last))
 
 
 def _is_private(account: Account) -> bool:
     return account.gid >= FIRST_PERSON and account.gid != NOBODY and not account.shared_group
 
 
-def _lowest_free(accounts: Accounts, tenants: Collection[Identity], first: int, last: int) -> int:
-    used = {number for tenant in tenants for number in (tenant.uid, tenant.gid)}
+def _free(accounts: Accounts, tenants: Tenants, first: int, last: int) -> int:
+    """The first free number above all that tenants have; once there is none, the lowest that is free again.
+
+    To find a gap takes a look at every tenant; and what someone had a while ago is best left alone.
+    """
+    highest = tenants.highest(first, last)
+    for number in range(first if highest is None else highest + 1, last + 1):
+        if not accounts.is_taken(number):
+            return number
+    used = frozenset(tenants.numbers(first, last))
     for number in range(first, last + 1):
         if number not in used and not accounts.is_taken(number):
             return number

@@ -1,10 +1,19 @@
-"""One warm-up a domain, however many requests wait for it."""
+"""One warm-up a domain, however many requests wait for it; and few at a time, so that the first are soon there."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+
+from user_wsgi_wrapper.emperor_hook.turnstile import Turnstile
+
+# A start takes a processor for some tens of milliseconds. A hundred that share two of them are all late together, and
+# later than one after the other; so few begin while others are at it. Who takes longer than usual holds up nobody.
+_AT_ONCE = 2 * len(os.sched_getaffinity(0))
+_USUAL = 0.3  # seconds
+_PATIENCE = 60.0  # seconds that a turn may be away; at the worst it is the pool's size over _AT_ONCE times _USUAL
 
 
 class Warmups:
@@ -15,6 +24,7 @@ class Warmups:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="warm-up")
         self._lock = threading.Lock()
         self._running: dict[str, Future[None]] = {}
+        self._starting = Turnstile(_AT_ONCE)
 
     def join(self, domain: str) -> Future[None]:
         """The warm-up of `domain` that runs now, begun if there is none. Its result is None or its error."""
@@ -26,7 +36,8 @@ class Warmups:
 
     def _run(self, domain: str) -> None:
         try:
-            self._warm(domain)
+            with self._starting.turn(_PATIENCE, at_most=_USUAL):
+                self._warm(domain)
         finally:
             with self._lock:
                 del self._running[domain]
