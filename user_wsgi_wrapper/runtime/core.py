@@ -120,11 +120,11 @@ def _core(capture: Capture, prepare: Callable[[int], None], flags: Any, number: 
                 result = join(result)
                 flags[number] = 0
                 return result
-            if type(result) in iterables:
-                return give(result, environ)
             if type(result) in files and told is not None and not parts:
                 flags[number] = 0  # what follows is the server's
                 return result
+            if type(result) in iterables:
+                return give(result, environ)
         except BaseException as error:
             if "result" not in locals():
                 return failed(error, environ)
