@@ -280,3 +280,22 @@ def test_the_server_log_tells_the_site_s_life():
             texts["reloaded"],
         )
         assert re.fullmatch(r"worker \d \(pid \d+\): killed by signal 9 \(SIGKILL\)", texts["killed"])
+
+
+def test_a_folder_without_room_for_what_workers_share_is_told_of_and_the_site_serves():
+    with Vassal(text=ONE, more=["env = SITE_BOX_FOLDER=/nonexistent"]) as vassal:
+        assert vassal.version() == "one"
+        assert "/nonexistent can't be written to: new code is not taken up" in vassal.log()
+
+
+def test_a_version_that_was_saved_while_it_was_loaded_is_not_kept():
+    """Nobody knows which of the two is in memory."""
+    text = "import os\nos.utime(__file__)\n" + ONE
+    with Vassal(text=text) as vassal:
+        assert vassal.version() == "one"
+        vassal.save(TWO)
+        wait_for(lambda: vassal.version() == "two")
+        wait_for(lambda: "wsgi.py" in vassal.kept())
+        assert (vassal.folder / "keep" / "files").iterdir()
+        kept = [path.read_text() for path in (vassal.folder / "keep" / "files").iterdir()]
+        assert kept == [TWO]

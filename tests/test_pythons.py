@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests import conformance, pythons, test_serve
+from tests import conformance, pythons, test_serve, vassal_like
 from tests.bare_uwsgi import APPS, ROOT, BareUwsgi, packet, wait_for
 
 REQUEST_ID = "3f9c2a71d0b4e5f60718293a4b5c6d7e"
@@ -162,3 +162,20 @@ def test_nothing_keeps_an_environ_alive(uwsgi):
         for path in ["/", "/raise"] * 20:
             server.get(path)
         assert int(server.get("/count").body) == 0
+
+
+def test_new_code_is_taken_up_and_broken_code_refused(uwsgi):
+    one, two = (vassal_like.GOOD.format(version=version) for version in ("one", "two"))
+    with vassal_like.Vassal(text=one, threads=2, uwsgi=uwsgi) as vassal:
+        assert vassal.version() == "one"
+        wait_for(vassal.kept, "the version is kept")
+        vassal.save(vassal_like.BAD)
+        vassal.wait_for_event("refused")
+        assert vassal.version() == "one"
+        vassal.start_anew()
+        assert vassal.version() == "one"
+        assert vassal.codes()[-1] == "kept"
+        vassal.save(two)
+        vassal.wait_for_event("reloaded")
+        wait_for(lambda: {vassal.version() for _ in range(9)} == {"two"}, "the mended version")
+        assert vassal.log().count("Traceback") == 1

@@ -66,6 +66,7 @@ class BlackBox:
     def __init__(self, fd: int) -> None:
         self.remains = _remains(fd)
         os.ftruncate(fd, SIZE)
+        os.posix_fallocate(fd, 0, DUMP_AT)  # or a write to a full /dev/shm would be SIGBUS
         self.fd = fd
         self.flags = mmap.mmap(fd, DUMP_AT)
         self._inode = os.fstat(fd).st_ino

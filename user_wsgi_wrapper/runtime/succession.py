@@ -117,7 +117,8 @@ class Succession:
                 self.ask_for(len(older) - 1)
             return True
         finally:
-            os.close(lock)
+            if lock >= 0:
+                os.close(lock)
 
     def ask_for(self, count: int) -> None:
         """Have the master start `count` workers more, as far as there is room for them."""
@@ -183,8 +184,15 @@ class Succession:
             pass  # it has died meanwhile; the one that follows it is told that it isn't needed
 
     def _lock(self, name: str) -> int:
-        fd = os.open(f"{self._boxes}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.lockf(fd, os.F_LOCK, 0)
+        """A descriptor that holds the lock while it is open; -1 if it can't be had, and nobody takes turns."""
+        try:
+            fd = os.open(f"{self._boxes}.{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return -1
+        try:
+            os.lockf(fd, os.F_LOCK, 0)
+        except OSError:
+            pass
         return fd
 
 

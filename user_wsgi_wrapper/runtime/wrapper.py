@@ -105,7 +105,14 @@ def _hear_of_caught(log: ErrorLog, records: Records, wsgi_file: str) -> None:
 def _deploy(settings: Settings, worker: Worker, site_log: SiteLog, log: ErrorLog) -> Deploy | None:
     """What looks after the site's versions; None where the server can't start one worker more."""
     fifo = connection.option("master-fifo")
-    if worker.box is None or not settings.keep_folder or fifo is None or not succession.is_manual():
+    if not settings.keep_folder or fifo is None or not succession.is_manual():
+        return None
+    if worker.box is None:
+        log.record(
+            f"{settings.box_folder} can't be written to: new code is not taken up, and a worker's death not told of",
+            level="ERROR",
+            advice=f"make room in {settings.box_folder}, then have the site sleep or its operator restart it",
+        )
         return None
     worker.leave_saves_alone()
     boxes = f"{settings.box_folder}/{log.domain}.worker"
