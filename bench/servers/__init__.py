@@ -1,0 +1,1 @@
+"""The servers that bench/percentiles.py compares."""
