@@ -16,7 +16,7 @@ import psutil
 from bench.servers.site import FIRST_UID, Site, ask, check
 from tests.live import free_port
 
-PATIENCE = 10.0  # seconds that 200 sites have to come up, on a machine that does other work
+PATIENCE = 120.0  # seconds that 200 sites have to come up, on a machine that does other work
 OPERATOR = "bench-operator"  # an account of no site's, for the server that lends its own a setuid program
 OPERATOR_UID = FIRST_UID - 1
 
