@@ -105,7 +105,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--domains", type=_numbers, default=[1, 20, 200], metavar="N,N,…", help="how many sites there are (1,20,200)")
     add("--requests", type=int, default=4000, metavar="N", help="warm requests of ab, over all sites (4000)")
     add("--seconds", type=float, default=4.0, metavar="S", help="how long wrk asks (4)")
-    add("--firsts", type=int, default=10, metavar="N", help="first requests in each cold state, at least (10)")
+    add("--firsts", type=int, default=5, metavar="N", help="first requests in each cold state, at least (5)")
     add("--only", action="append", metavar="NAME", help=f"a server whose name contains this; may be repeated. {names}")
     add("--raw", type=Path, default=RAW, metavar="FILE", help="every number, as JSON (bench/percentiles.json)")
     add("--render", action="store_true", help="write the tables into bench/README.md and the plots into bench/plots")

@@ -50,6 +50,7 @@ def visit(server: Server, sites: Sequence[Site], effort: Effort) -> Visit:
     """Start the server, measure everything, stop it whatever happens."""
     seen = Visit(server.name, len(sites), load=psutil.getloadavg()[0])
     try:
+        server.prepare(sites)
         began = time.monotonic()
         server.start(sites)
         seen.start = time.monotonic() - began
@@ -57,8 +58,7 @@ def visit(server: Server, sites: Sequence[Site], effort: Effort) -> Visit:
         for site in sites:
             check(server.port, site)
         _warm(server, sites, effort, seen)
-        own = [process for process in _living(server) if server.is_a_sites(process)]
-        seen.memory_of_sites, seen.memory = _proportional(own), _proportional(_living(server))
+        seen.memory_of_sites, seen.memory = _proportional(server.alive(of_sites=True)), _proportional(server.alive())
         _throughput(server, sites, effort, seen)
         if len(server.colds) > 1:  # the last state is the one that sites fall into by themselves
             _cold(server, sites, effort, seen, server.colds[-1:], begun=False)
@@ -106,19 +106,10 @@ def _throughput(server: Server, sites: Sequence[Site], effort: Effort, seen: Vis
     seen.failed += done.failed
 
 
-def _living(server: Server) -> list[psutil.Process]:
-    living = []
-    for process in server.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                living.append(process)
-    return living
-
-
 def _cpu(server: Server) -> float:
     """Seconds, user and system, of all processes and of their children that have ended."""
     seconds = 0.0
-    for process in _living(server):
+    for process in server.alive():
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             seconds += times.user + times.system + times.children_user + times.children_system

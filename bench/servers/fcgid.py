@@ -56,7 +56,7 @@ class Fcgid(Apache):
             binds.append(f"mount --bind /usr {root / 'usr'}\n")
         return "".join(binds)  # they end with the namespace
 
-    def start(self, sites: Sequence[Site]) -> None:
+    def prepare(self, sites: Sequence[Site]) -> None:
         if self._database is None:
             self._database = MariaDB().__enter__()
             os.chown(self._database.folder, -1, OPERATOR_UID)  # it lets root in without a password
@@ -68,7 +68,6 @@ class Fcgid(Apache):
         for site in sites:
             self._chroot(site)
         self._register(sites)
-        super().start(sites)
 
     def close(self) -> None:
         if self._database is not None:
@@ -129,7 +128,11 @@ class Fcgid(Apache):
 
 
 class FcgidMany(Fcgid):
-    """The same with as many processes a site as visitors ask at once: what spares it its waiting."""
+    """The same with as many processes a site as visitors ask at once, in its favor: who finds all of them busy waits.
+
+    mod_fcgid has no queue: it looks again a second later.
+    """
 
     name = "Apache, mod_fcgid, 4 processes"
     most = 4
+    colds = ()  # they are those of the other

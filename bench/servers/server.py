@@ -45,6 +45,9 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def prepare(self, sites: Sequence[Site]) -> None:
+        """Whatever is done once for a site, long before anyone asks for it."""
+
     def start(self, sites: Sequence[Site]) -> None:
         """Begin to serve these sites; one that is always on has all its processes when this returns."""
         raise NotImplementedError
@@ -60,6 +63,15 @@ class Server:
     def is_a_sites(self, process: psutil.Process) -> bool:
         """Whether a process is there for one site alone."""
         raise NotImplementedError
+
+    def alive(self, of_sites: bool = False) -> list[psutil.Process]:
+        """Those of its processes that aren't ending just now; `of_sites`: only those that are there for one site."""
+        living = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE and (not of_sites or self.is_a_sites(process)):
+                    living.append(process)
+        return living
 
     def cool(self, kind: str) -> None:
         """Bring all sites into one of `colds`."""

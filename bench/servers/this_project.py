@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.servers.server import PATIENCE, Server, wait_for
+from bench.servers.server import Server, wait_for
 from bench.servers.site import FIRST_UID, Site
 from tests.live import LiveStack
 
@@ -31,12 +31,14 @@ class ThisProject(Server):
         self.stack.layout.config_file.write_text(f"[ids]\nfirst = {self._uids[0]}\nlast = {self._uids[-1]}\n")
         self._added: set[str] = set()
 
+    def prepare(self, sites: Sequence[Site]) -> None:
+        with ThreadPoolExecutor(2) as two:
+            list(two.map(self._add, [site for site in sites if site.domain not in self._added]))
+
     def start(self, sites: Sequence[Site]) -> None:
         self._sites = sites
         self.stack.start()
         self.port = self.stack.port
-        with ThreadPoolExecutor(2) as two:
-            list(two.map(self._add, [site for site in sites if site.domain not in self._added]))
 
     def stop(self) -> None:
         if self.stack.process is not None:
@@ -60,7 +62,7 @@ class ThisProject(Server):
             self.stack.command("cool", "--all")
         elif kind != ASLEEP:
             super().cool(kind)
-        wait_for(lambda: not any(map(self.is_a_sites, self.processes())), f"every site is {kind} within {PATIENCE} s")
+        wait_for(lambda: not self.alive(of_sites=True), f"every site is {kind}")
 
     def _add(self, site: Site) -> None:
         self.stack.site(site.domain, f"User{site.uid}", site.code, "--idle", str(IDLE))
