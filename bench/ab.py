@@ -1,8 +1,8 @@
 """ApacheBench: run it, read what it says.
 
 Its CSV (`-e`) has the milliseconds within which so many percent of the requests were served, 0 to 100, to the
-microsecond, where its report has whole milliseconds. Row `i` of `n` requests is number `(n * i + 50) // 100` of them in
-order, counted from 0; where that is beyond the last one (below 50 requests) ab prints what happens to lie in its memory.
+microsecond, where its report has whole milliseconds. Row `i` of `n` requests is number `(n * i + 50) // 100` of them
+in order, counted from 0; where that is beyond the last one (below 50 requests) ab prints what its memory holds.
 """
 
 from __future__ import annotations

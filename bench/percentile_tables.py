@@ -41,7 +41,9 @@ class Table:
 
     def warm(self) -> dict[str, list[float]]:
         """Milliseconds at ROWS, a row a server."""
-        return {name: percentiles(time for each in self._visits[name] for time in each["warm"]) for name in self.names}
+        return {
+            name: percentiles(time for each in self._visits[name] for time in each["warm"]) for name in self.names
+        }
 
     def cold(self) -> dict[str, list[float]]:
         """The same for first requests, a row for each state that a server has."""
@@ -104,7 +106,10 @@ def text(raw: Mapping[str, Any], plots: str | None = None) -> str:
         many = f"{table.domains} domain{'s' * (table.domains > 1)}"
         sections = {
             "warm": (f"Warm, {many}", _percentile_table(table.warm(), table.tails(), "p99 / median")),
-            "cold": (f"The first request, {many}", _percentile_table(table.cold(), table.first_requests(), "requests")),
+            "cold": (
+                f"The first request, {many}",
+                _percentile_table(table.cold(), table.first_requests(), "requests"),
+            ),
             "costs": (f"What it costs, {many}", _cost_table(table.costs())),
         }
         for kind, (title, body) in sections.items():
@@ -145,7 +150,10 @@ def pictures(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 svg = plot.lines(title, columns, rows, _styles(rows))
                 yield f"percentiles_{kind}_{table.domains}.svg", svg
         panels = {name: row for name, row in table.costs().items() if name in _PANELS}
-        yield f"percentiles_costs_{table.domains}.svg", plot.bars(f"What it costs, {many}", panels, _styles(table.names))
+        yield (
+            f"percentiles_costs_{table.domains}.svg",
+            plot.bars(f"What it costs, {many}", panels, _styles(table.names)),
+        )
 
 
 _PANELS = ("requests/s", "CPU µs a request", "MiB a site")
@@ -222,7 +230,9 @@ def _state(raw: Mapping[str, Any]) -> str:
     loads = [each["load"] for each in visits]
     numbers = {name: found[0] for name, said in versions.items() if (found := re.findall(r"\d+[.\d]+\d", said))}
     names = ("apache2", "nginx", "uwsgi", "gunicorn", "mariadb", "python")
-    packages = {name: said.partition(":")[2] or said for name, said in versions.items() if name.startswith("libapache2")}
+    packages = {
+        name: said.partition(":")[2] or said for name, said in versions.items() if name.startswith("libapache2")
+    }
     said = [f"{name} {numbers[name]}" for name in names] + [f"{name} {number}" for name, number in packages.items()]
     return (
         f"{rounds} round{'s' * (rounds > 1)}, {raw['effort']['requests']:,} requests of ab and"

@@ -2,11 +2,12 @@
 
     python bench/percentiles.py [--rounds N] [--domains N,N,…] [--requests N] [--only NAME]… [--raw FILE] [--render]
 
-Run as root, with the tests' virtual environment (tests/run makes var/venv), on a machine that does nothing else. Every
-server hosts the same application of three lines on loopback, with one process of one thread a site; ab asks for the
-percentiles, a new connection each request, wrk for the throughput, over four connections that are kept. The servers
-take turns; nothing of one runs while another is measured. All that is made lies under one folder in /tmp, which is
-removed, as all processes and mounts are, whatever happens.
+Run as root, with the tests' virtual environment (tests/run makes var/venv), on a machine that does nothing else; it
+takes some 25 minutes. Every server hosts the same application of three lines on loopback, with one process of one
+thread a site; ab asks for the percentiles, a new connection each request, wrk for the throughput, over four
+connections that are kept. The servers take turns; nothing of one runs while another is measured. All that is made
+lies under one folder in /tmp (a database's in one beside it), which is removed, as all processes and mounts are,
+whatever happens.
 
 --render makes the tables and the plots of bench/README.md from the raw file, without measuring if --rounds is 0.
 """
@@ -78,14 +79,15 @@ def _quietly(end: object) -> None:
     """One that can't be ended must not keep the others."""
     try:
         end()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         print(f"{error!r}", file=sys.stderr)
 
 
 def _versions() -> dict[str, str]:
     """Of all that takes part."""
     asked = {
-        "apache2": ["/usr/sbin/apache2", "-v"], "nginx": ["/usr/sbin/nginx", "-v"], "ab": ["ab", "-V"], "wrk": ["wrk", "-v"],
+        "apache2": ["/usr/sbin/apache2", "-v"], "nginx": ["/usr/sbin/nginx", "-v"], "ab": ["ab", "-V"],
+        "wrk": ["wrk", "-v"],
         "mariadb": ["/usr/sbin/mariadbd", "--version"], "uwsgi": ["/usr/bin/uwsgi", "--version"],
         "python": [environment.PYTHON, "-VV"], "gunicorn": [sys.executable, "-m", "gunicorn", "--version"],
         "this project": ["git", "-C", str(environment.ROOT), "rev-parse", "HEAD"],
@@ -104,16 +106,20 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=int, default=2, metavar="N", help="how often everything is measured (2)")
     add("--domains", type=_numbers, default=[1, 20, 200], metavar="N,N,…", help="how many sites there are (1,20,200)")
     add("--requests", type=int, default=4000, metavar="N", help="warm requests of ab, over all sites (4000)")
-    add("--seconds", type=float, default=4.0, metavar="S", help="how long wrk asks (4)")
+    add("--seconds", type=int, default=4, metavar="S", help="how long wrk asks (4)")
     add("--firsts", type=int, default=5, metavar="N", help="first requests in each cold state, at least (5)")
-    add("--only", action="append", metavar="NAME", help=f"a server whose name contains this; may be repeated. {names}")
+    add(
+        "--only", action="append", metavar="NAME", help=f"a server whose name contains this; may be repeated. {names}"
+    )
     add("--raw", type=Path, default=RAW, metavar="FILE", help="every number, as JSON (bench/percentiles.json)")
     add("--render", action="store_true", help="write the tables into bench/README.md and the plots into bench/plots")
-    add("--quick", action="store_true", help="2 domains, 100 requests, 1 s, one round: whether it works, not how well")
+    add(
+        "--quick", action="store_true", help="2 domains, 100 requests, 1 s, one round: whether it works, not how well"
+    )
     arguments = parser.parse_args(words)
     if arguments.quick:
         arguments.rounds, arguments.domains, arguments.requests = 1, [2], 100
-        arguments.seconds, arguments.firsts = 1.0, 1
+        arguments.seconds, arguments.firsts = 1, 1
     if arguments.only and not any(name in kind.name for name in arguments.only for kind in SERVERS):
         parser.error(f"--only {arguments.only[0]}: the names are {names}")
     if arguments.rounds < 0 or min(arguments.domains) < 1 or max(arguments.domains) > 999:

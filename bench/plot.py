@@ -23,7 +23,9 @@ class Style:
     dashes: str = ""
 
 
-def lines(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float]], styles: Mapping[str, Style]) -> str:
+def lines(
+    title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float]], styles: Mapping[str, Style]
+) -> str:
     """A line a row, named at its right end; values are milliseconds above 0."""
     least = min(min(values) for values in rows.values())
     most = max(max(values) for values in rows.values())

@@ -23,7 +23,7 @@ class Effort:
     """How much is measured: warm requests in all, seconds of wrk, first requests of each kind at least."""
 
     requests: int
-    seconds: float
+    seconds: int
     firsts: int
 
 

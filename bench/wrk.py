@@ -50,14 +50,14 @@ def read(output: str) -> Throughput:
     return Throughput(requests, microseconds / 1e6, failed)
 
 
-def run(port: int, domains: Sequence[str], seconds: float, connections: int) -> Throughput:
+def run(port: int, domains: Sequence[str], seconds: int, connections: int) -> Throughput:
     """Ask for so many seconds over connections that are kept, as wrk does."""
     with tempfile.TemporaryDirectory(prefix="uww-wrk-") as folder:
         script = Path(folder) / "script.lua"
         script.write_text(_SCRIPT.format(domains=", ".join(f'"{domain}"' for domain in domains)))
         done = subprocess.run(
             [
-                "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:g}s",
+                "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
                 "--timeout", "30s", "--script", str(script), f"http://127.0.0.1:{port}/",
             ],
             capture_output=True, text=True,

@@ -1,7 +1,7 @@
 """Inside the chroot: the error log, then the tenant's application over FastCGI on descriptor 0.
 
-flup was what everybody served WSGI over FastCGI with. mod_fcgid never sends a process more than one request at a time,
-so it is flup's server without threads.
+flup was what everybody served WSGI over FastCGI with. mod_fcgid never sends a process more than one request at a
+time, so it is flup's server without threads.
 """
 
 import os
@@ -12,7 +12,7 @@ os.dup2(log, 2)
 os.chdir("/var/www")
 sys.path.insert(0, "/var/www")
 
-from flup.server.fcgi_single import WSGIServer
-from wsgi import application
+from flup.server.fcgi_single import WSGIServer  # noqa: E402
+from wsgi import application  # noqa: E402
 
 WSGIServer(application).run()

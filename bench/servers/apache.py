@@ -8,7 +8,7 @@ from bench.servers.server import Enclosed
 from bench.servers.site import Site
 
 _MODULES = "/usr/lib/apache2/modules"
-# MPM event with Debian's own numbers (mods-available/mpm_event.conf), KeepAlive as Debian's apache2.conf has it, except
+# MPM event with Debian's own numbers (mods-available/mpm_event.conf), KeepAlive as Debian's apache2.conf has it, but
 # for the requests a connection may bring, which are nginx's 1,000 here, so that they are alike for all.
 _COMMON = """\
 ServerName localhost
@@ -80,7 +80,7 @@ class ModWsgi(Apache):
     # Daemon mode, the main interpreter, and process-group with application-group on the alias, which loads the script
     # before the first request: all as its documentation advises. No `processes=`, which means one.
     host = """\
-WSGIDaemonProcess {site.domain} user={site.account} group={site.account} threads=1 display-name=%{{GROUP}} lang=C.UTF-8
+WSGIDaemonProcess {site.domain} user={site.account} group={site.account} threads=1 display-name=%{{GROUP}}
 <VirtualHost 127.0.0.1:{port}>
 ServerName {site.domain}
 CustomLog log/sites/{site.domain}.access.log combined
@@ -92,7 +92,11 @@ Require all granted
 """
 
     def configuration(self, sites: Sequence[Site]) -> str:
-        return self.head + _NOBODY.format(port=self.port) + "".join(self.host.format(site=site, port=self.port) for site in sites)
+        return (
+            self.head
+            + _NOBODY.format(port=self.port)
+            + "".join(self.host.format(site=site, port=self.port) for site in sites)
+        )
 
 
 class Passenger(Apache):
@@ -100,8 +104,8 @@ class Passenger(Apache):
 
     name = "Apache, Passenger"
     colds = ("cold",)
-    # One process an application, as the others have, and room for all of them; processes that nobody asks stay for the
-    # 300 s of its default. It runs each application as the owner of its file. No calls home while it is measured.
+    # One process an application, as the others have, and room for all of them; processes that nobody asks stay for
+    # the 300 s of its default. It runs each application as the owner of its file. No calls home while it is measured.
     head = """\
 LoadModule passenger_module {modules}/mod_passenger.so
 PassengerRoot /usr/lib/ruby/vendor_ruby/phusion_passenger/locations.ini
@@ -130,4 +134,8 @@ Require all granted
 
     def configuration(self, sites: Sequence[Site]) -> str:
         head = self.head.format(modules=_MODULES, folder=self.folder, pool=max(6, len(sites)))
-        return head + _NOBODY.format(port=self.port) + "".join(self.host.format(site=site, port=self.port) for site in sites)
+        return (
+            head
+            + _NOBODY.format(port=self.port)
+            + "".join(self.host.format(site=site, port=self.port) for site in sites)
+        )

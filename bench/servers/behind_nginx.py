@@ -14,8 +14,8 @@ import psutil
 from bench.servers.server import Enclosed
 from bench.servers.site import Site
 
-# The settings of conf/nginx-main.conf.template and, for what a request passes, of conf/nginx.conf.template: one server
-# block for all, the site's socket and its access log named after the domain. Their log format is the shorter one.
+# The settings of conf/nginx-main.conf.template; one server block for all, the site's socket and its access log named
+# after the domain, as in conf/nginx.conf.template, but nothing else of what that does. The log's format is shorter.
 _NGINX = """\
 user www-data;
 daemon off;

@@ -1,10 +1,10 @@
 """Apache with mod_fcgid and one configuration for all domains: a database query a request, a spawner that chroots.
 
-The scheme is the one that PythonAnywhere described in 2012 when it left it for nginx and uWSGI; bench/fcgid_scheme has
-its two scripts. Three things differ. mod_vhost_dbd, which nobody packages any more, is mod_rewrite's `dbd:` map: both
-ask through mod_dbd, for each request. sudo is a copy of chroot(1) and one of kill(1) with the setuid bit, for the
-account that Apache runs as alone. And the tenant is found by the owner of the script's folder, not by a walk through
-the password database, which is quicker.
+The scheme is one that a host of many tenants described in 2012 when it left it for nginx and uWSGI.
+bench/fcgid_scheme has its configuration and its two scripts. Three things differ. mod_vhost_dbd, which nobody
+packages any more, is mod_rewrite's `dbd:` map: both ask through mod_dbd, for each request. sudo is a copy of
+chroot(1) and one of kill(1) with the setuid bit, for the account that Apache runs as alone. And the tenant is found
+by the owner of the script's folder, not by a walk through the password database, which is quicker.
 """
 
 from __future__ import annotations

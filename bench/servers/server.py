@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import subprocess
 import time
@@ -64,6 +63,10 @@ class Server:
         """Whether a process is there for one site alone."""
         raise NotImplementedError
 
+    def access_log(self, site: Site) -> Path:
+        """Where it writes a line for each request to the site."""
+        return self.folder / "log" / "sites" / f"{site.domain}.access.log"
+
     def alive(self, of_sites: bool = False) -> list[psutil.Process]:
         """Those of its processes that aren't ending just now; `of_sites`: only those that are there for one site."""
         living = []
@@ -86,7 +89,7 @@ class Server:
 
 
 class Enclosed(Server):
-    """A server started by a script of sh, in a PID and a mount namespace that end with it: nothing can be left over."""
+    """A server started by a script of sh, in a PID and a mount namespace that end with it: nothing is left over."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -124,6 +127,11 @@ class Enclosed(Server):
     def stop(self) -> None:
         if self._unshare is None:
             return
+        with contextlib.suppress(psutil.Error):
+            for first in psutil.Process(self._unshare.pid).children():
+                first.kill()  # and with it the namespace; unshare collects it, quicker than the machine's init does
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._unshare.wait(PATIENCE)
         self._unshare.kill()
         self._unshare.wait()
         wait_for(lambda: not self.processes(), f"{self.name} ends")
@@ -133,14 +141,16 @@ class Enclosed(Server):
         found = []
         for pid in psutil.pids():
             with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                if os.readlink(f"/proc/{pid}/ns/pid") == self._namespace:
+                if _pid_namespace(pid) == self._namespace:
                     found.append(psutil.Process(pid))
         return found
 
     def logs(self) -> str:
         """The ends of what it wrote, for a failure's message."""
         logs = sorted((self.folder / "log").glob("*"))
-        return "".join(f"\n--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs if log.is_file())
+        return "".join(
+            f"\n--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs if log.is_file()
+        )
 
     def is_a_sites(self, process: psutil.Process) -> bool:
         return process.uids().real in self._uids
@@ -167,8 +177,8 @@ class Enclosed(Server):
         self._expect_life()
         with contextlib.suppress(OSError, IndexError, psutil.Error):
             child = psutil.Process(self._unshare.pid).children()[0]
-            self._namespace = os.readlink(f"/proc/{child.pid}/ns/pid")
-            return self._namespace != os.readlink("/proc/self/ns/pid")
+            self._namespace = _pid_namespace(child.pid)
+            return self._namespace != _pid_namespace("self")
         return False
 
     def _expect_life(self) -> None:
@@ -189,3 +199,7 @@ class Enclosed(Server):
                 check(self.port, site)
                 return True
         return False
+
+
+def _pid_namespace(pid: int | str) -> str:
+    return str(Path(f"/proc/{pid}/ns/pid").readlink())

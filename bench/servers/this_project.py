@@ -1,4 +1,4 @@
-"""This project as it comes: nginx, initialize, the Emperor, a chroot a tenant."""
+"""What this repository is, as it comes: nginx, initialize, the Emperor, a chroot a tenant."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ class ThisProject(Server):
 
     def is_a_sites(self, process: psutil.Process) -> bool:
         return process.uids().real in self._uids
+
+    def access_log(self, site: Site) -> Path:
+        return self.stack.layout.log_file(site.domain, "access")
 
     def cool(self, kind: str) -> None:
         if kind == COLD:
