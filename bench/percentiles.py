@@ -3,7 +3,7 @@
     python bench/percentiles.py [--rounds N] [--domains N,N,…] [--requests N] [--only NAME]… [--raw FILE] [--render]
 
 Run as root, with the tests' virtual environment (tests/run makes var/venv), on a machine that does nothing else; it
-takes some 25 minutes. Every server hosts the same application of three lines on loopback, with one process of one
+takes some 20 minutes. Every server hosts the same application of three lines on loopback, with one process of one
 thread a site; ab asks for the percentiles, a new connection each request, wrk for the throughput, over four
 connections that are kept. The servers take turns; nothing of one runs while another is measured. All that is made
 lies under one folder in /tmp (a database's in one beside it), which is removed, as all processes and mounts are,
@@ -103,7 +103,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = "; ".join(kind.name for kind in SERVERS)
     add = parser.add_argument
-    add("--rounds", type=int, default=2, metavar="N", help="how often everything is measured (2)")
+    add("--rounds", type=int, default=3, metavar="N", help="how often everything is measured (3)")
     add("--domains", type=_numbers, default=[1, 20, 200], metavar="N,N,…", help="how many sites there are (1,20,200)")
     add("--requests", type=int, default=4000, metavar="N", help="warm requests of ab, over all sites (4000)")
     add("--seconds", type=int, default=4, metavar="S", help="how long wrk asks (4)")

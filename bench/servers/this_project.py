@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.servers.site import FIRST_UID, Site
 from tests.live import LiveStack
 
 IDLE = 20  # seconds until a site's processes end; as short as the measurements between allow
+BURIAL = 2  # seconds; a request within the one in which the Emperor learns of an end waits for it, see README.md
 COLD, ASLEEP = "cold", "asleep"
 
 
@@ -66,6 +68,8 @@ class ThisProject(Server):
         elif kind != ASLEEP:
             super().cool(kind)
         wait_for(lambda: not self.alive(of_sites=True), f"every site is {kind}")
+        if kind == ASLEEP:
+            time.sleep(BURIAL)
 
     def _add(self, site: Site) -> None:
         self.stack.site(site.domain, f"User{site.uid}", site.code, "--idle", str(IDLE))
