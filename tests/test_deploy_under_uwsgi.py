@@ -132,6 +132,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(threads, processes)
         assert "\nrefused " in vassal.deploy()
         assert "ZeroDivisionError" in vassal.deploy()
         vassal.save(TWO)
+        vassal.wait_for_event("reloaded", processes)
         wait_for(lambda: {vassal.version() for _ in range(20)} == {"two"}, "the mended version")
         assert "refused" not in vassal.deploy()
     assert {status for status, _, _ in visitors.answers} == {200}
@@ -299,3 +300,32 @@ def test_a_version_that_was_saved_while_it_was_loaded_is_not_kept():
         assert (vassal.folder / "keep" / "files").iterdir()
         kept = [path.read_text() for path in (vassal.folder / "keep" / "files").iterdir()]
         assert kept == [TWO]
+
+
+def test_a_refusal_that_can_t_be_noted_is_one_record_and_the_error_page():
+    """Else each worker would try the file, and make room for the next that does."""
+    with Vassal(text=ONE) as vassal:
+        vassal.version()
+        wait_for(vassal.kept)
+        vassal.stop()
+        note = vassal.folder / "keep" / "deploy"
+        note.unlink()
+        note.mkdir()
+        vassal.save(BAD)
+        vassal.start_anew()
+        assert [vassal.get("/").status for _ in range(20)] == [500] * 20
+        assert vassal.log().count("Traceback") == 1
+        assert "unkept" in vassal.codes()
+
+
+def test_a_kept_version_that_was_cleared_away_is_done_without():
+    with Vassal(text=ONE) as vassal:
+        vassal.version()
+        wait_for(vassal.kept)
+        vassal.save(BAD)
+        vassal.wait_for_event("refused")
+        shutil.rmtree(vassal.folder / "keep" / "files")
+        vassal.start_anew()
+        assert vassal.get("/").status == 500
+        vassal.save(TWO)
+        wait_for(lambda: vassal.version() == "two", "the mended version")

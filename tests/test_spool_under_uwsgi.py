@@ -114,7 +114,7 @@ def test_an_address_space_limit_has_to_pay_for_one_thread(threads):
         return int(found["Threads"])
 
     with BareUwsgi(APPS / "descriptor_2", threads, more=["limit-as = 2048"]) as server:
-        assert size(server) == threads + 1
+        wait_for(lambda: size(server) == threads + 1, "the worker's threads and the wrapper's")
         assert server.get("/unfinished").status == 200
         until_written(server, "no newline")
 

@@ -62,7 +62,10 @@ class Vassal(BareUwsgi):
         return [code for code, _ in self.events()]
 
     def wait_for_event(self, code, count=1):
-        wait_for(lambda: self.codes().count(code) >= count, f"{count} times site {code}: {self.events()}")
+        try:
+            wait_for(lambda: self.codes().count(code) >= count, f"{count} times site {code}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.server_log.read_text()[-5000:]}\n{self.log()[-3000:]}") from None
 
     def deploy(self):
         """What the file `deploy` says."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _GUARDED = {"import": None, "compile": ("read", "compile"), "off": ()}  # phases of WsgiLoadError; None: all
 _LOOK_EVERY = 1.0  # seconds
+_LONG = 5.0  # seconds that a worker which isn't stuck has noticed by that it is to make room
 _PATIENCE = 2.5  # seconds that the master has to see a touch by itself
 _RESPAWN = 29  # uWSGI's exit code of a worker that is to be replaced without a word: UWSGI_QUIET_CODE
 _ROOTS = ("/var/www/", "/home/")  # the tenant's own folders in his chroot
@@ -59,8 +60,8 @@ class Deploy:
         self._served = worker.file
         self._began = time()
         self._is_to_be_kept = False
-        self._looked = self._differs = 0.0
-        self._refused = NOTHING
+        self._settled = self._looked = self._patience = self._ask_at = 0.0
+        self._seen = self._refused = NOTHING
         self._is_leaving = False
         self._who = f"worker {worker.number} (pid {os.getpid()})"
 
@@ -77,10 +78,9 @@ class Deploy:
         if self._file == deploys.refused != NOTHING and self._phases != ():
             if not self._succession.is_needed():
                 self._leave()
-            kept = late.load("user_wsgi_wrapper.runtime.kept")
-            version = kept.version(self._folder)
-            if version is not None:
-                return self._load_kept(kept, version)
+            source = self._restore()
+            if source is not None:
+                return self._load_kept(source)
         try:
             app = self._worker.load()
         except WsgiLoadError as error:
@@ -91,8 +91,9 @@ class Deploy:
         self._is_to_be_kept = True
         return app
 
-    def look(self) -> None:
-        """Once a second, in the worker's own thread: keep the version that works; ask for a newer one to be loaded.
+    def look(self) -> bool:
+        """In the worker's own thread: make room for a newer worker; keep the version that works; have a newer one
+        loaded. Gives whether it is to be called again soon.
 
         The master sees a touch by itself, but not one within the second of the last, one dated back, or one that
         comes while no worker more can be started.
@@ -100,21 +101,27 @@ class Deploy:
         if self._is_to_be_kept:
             self._is_to_be_kept = False
             self._keep()
+        if self._succession.make_room():
+            return True
         now = monotonic()
         if now - self._looked < _LOOK_EVERY:
-            return
+            return False
         self._looked = now
         found = file_state(self._path)
         if not found[2] or found in (self._served, self._refused):
-            self._differs = 0.0
-        elif not self._differs:
-            self._differs = now
-        elif now - self._differs >= _PATIENCE:
-            self._differs = now
+            self._seen = NOTHING
+        elif found != self._seen:
+            self._seen, self._patience, self._ask_at = found, _PATIENCE, now + _PATIENCE
+        elif now >= self._ask_at:
+            self._patience *= 2  # it was heard, but there is no room yet; or nobody can note what came of it
+            self._ask_at = now + self._patience
             if deploy_file.read(self._folder).refused == found:
                 self._refused = found
             else:
                 self._succession.ask_for(1)
+        if now >= self._settled + _LONG:
+            self._succession.end_the_replaced()
+        return False
 
     def end(self) -> None:
         """The interpreter ends."""
@@ -126,15 +133,27 @@ class Deploy:
                 self._log.say(code, f"{self._who} ends" + (", no request for a while" if code == "idle" else ""))
         self._succession.end_for_good_if_retired()
 
-    def _load_kept(self, kept: Any, version: tuple[int, int, int]) -> Callable[..., Any]:
-        self._served, self._refused = version, self._file
+    def _restore(self) -> bytes | None:
+        """The kept version's source, if there is one; what it imports is the kept version's then."""
+        kept = late.load("user_wsgi_wrapper.runtime.kept")
+        version = kept.version(self._folder)
+        if version is None:
+            return None
         try:
-            app = self._worker.load(lambda: kept.restore(self._folder))
+            source: bytes = kept.restore(self._folder)
+        except OSError:
+            return None  # somebody has cleared the folder
+        self._served, self._refused = version, self._file
+        return source
+
+    def _load_kept(self, source: bytes) -> Callable[..., Any]:
+        try:
+            app = self._worker.load(source)
         except WsgiLoadError as error:
-            self._report(error, f"this was the kept version, of {moment(version[2])}")
+            self._report(error, f"this was the kept version, of {moment(self._served[2])}")
             self._settle(BROKEN, self._file)
             raise
-        self._settle(KEPT, version)
+        self._settle(KEPT, self._served)
         return app
 
     def _fail(self, error: WsgiLoadError, deploys: Deploys) -> None:
@@ -145,20 +164,25 @@ class Deploy:
                 self._refuse(error, deploys, f"the version of {moment(deploys.good[2])} goes on serving{since}")
                 self._leave()
             version = late.load("user_wsgi_wrapper.runtime.kept").version(self._folder)
-            if version is not None:
-                self._refuse(error, deploys, f"the kept version of {moment(version[2])} is served instead")
+            if version is not None and self._refuse(
+                error, deploys, f"the kept version of {moment(version[2])} is served instead"
+            ):
                 self._end(_RESPAWN)
-        self._note_bad(deploys, self._report(error, ""), is_served=True)
+        if not error.is_reported:
+            self._note_bad(deploys, self._report(error, ""), is_served=True)
         self._settle(BROKEN, self._file)
 
-    def _refuse(self, error: WsgiLoadError, deploys: Deploys, addition: str) -> None:
-        self._note_bad(deploys, self._report(error, addition), is_served=False)
+    def _refuse(self, error: WsgiLoadError, deploys: Deploys, addition: str) -> bool:
+        """Whether the refusal is noted: if it isn't, the next worker would try that version again."""
+        is_noted = self._note_bad(deploys, self._report(error, addition), is_served=False)
         self._log.say("refused", f"{self._name(self._file)}: {error.message}; {addition}")
+        return is_noted
 
     def _settle(self, role: int, file: tuple[int, int, int]) -> None:
         if not self._succession.settle(role, file):
             self._leave()
         self._succession.end_turn()
+        self._settled = monotonic()
         replaced = self._succession.replaced
         what = {GOOD: "serves", KEPT: "serves the kept version of", BROKEN: "serves the error page for"}[role]
         code = {GOOD: "reloaded" if replaced else "started", KEPT: "kept", BROKEN: "broken"}[role]
@@ -176,15 +200,17 @@ class Deploy:
         deploys.bad, deploys.reason = NOTHING, ""
         self._write(deploys)
 
-    def _note_bad(self, deploys: Deploys, reason: str, is_served: bool) -> None:
+    def _note_bad(self, deploys: Deploys, reason: str, is_served: bool) -> bool:
         deploys.bad, deploys.bad_at, deploys.reason, deploys.is_served = self._file, time_ns(), reason, is_served
-        self._write(deploys)
+        return self._write(deploys)
 
-    def _write(self, deploys: Deploys) -> None:
+    def _write(self, deploys: Deploys) -> bool:
         try:
             deploy_file.write(self._folder, deploys)
         except OSError as error:
-            self._log.say("kept", f"{self._folder} can't be written: {error.strerror}")
+            self._log.say("unkept", f"{self._folder} can't be written: {error.strerror}")
+            return False
+        return True
 
     def _keep(self) -> None:
         try:
@@ -192,7 +218,7 @@ class Deploy:
             roots = (*_ROOTS, f"{os.path.dirname(os.path.abspath(self._path))}/")
             kept.save(self._folder, self._path, self._file, roots, self._began)
         except OSError as error:
-            self._log.say("kept", f"the version could not be kept: {error.strerror}")
+            self._log.say("unkept", f"the version could not be kept: {error.strerror}")
         except ImportError:
             pass  # no descriptor or no memory left: the next start tries again
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-CODES = ("started", "reloaded", "refused", "kept", "broken", "killed", "idle", "stopped")
+CODES = ("started", "reloaded", "refused", "kept", "broken", "unkept", "killed", "idle", "stopped")
 _IDLE = "workers have been inactive for more than"  # what uWSGI writes before it ends an idle vassal
 _STOP = ("graceful shutdown triggered", "SIGINT/SIGTERM received", "SIGINT/SIGQUIT received", "killing workers")
 

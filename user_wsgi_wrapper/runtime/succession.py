@@ -27,6 +27,7 @@ _AT = 320  # in the black box, where nothing else is
 _RETIRED_AT = _AT + 1
 _GO_CHEAP = 15  # uWSGI's exit code of a worker that isn't to be replaced: UWSGI_GO_CHEAP_CODE
 _SIGHUP = 1  # how a worker of uWSGI is told to end gracefully
+_SIGWINCH = 28  # what a worker of uWSGI is woken by, to no effect
 
 
 def wanted_workers(uwsgi: Any) -> int:
@@ -67,6 +68,7 @@ class Succession:
         self._wanted = wanted
         self._began = time_ns()
         self._turn = -1
+        self._is_making_room = False
         self.replaced = 0  # the pid of the worker that made room for this one
 
     def is_needed(self) -> bool:
@@ -135,6 +137,28 @@ class Succession:
         finally:
             os.close(fd)
 
+    def make_room(self) -> bool:
+        """End this process with its requests done, if a newer one has told it to; False if none has.
+
+        Called again and again until then. SIGHUP, uWSGI's own way, ends at once a worker that has accepted a
+        connection and not yet begun to read from it. So it is told as one whose time is up, and its wait is broken
+        off; a wait that was just about to begin is, the next time.
+        """
+        if not self._flags[_RETIRED_AT]:
+            return False
+        if not self._is_making_room:
+            self._is_making_room = True
+            late.load("ctypes").CDLL(None).goodbye_cruel_world()
+        os.kill(os.getpid(), _SIGWINCH)
+        return True
+
+    def end_the_replaced(self) -> None:
+        """The worker that was to make room long ago may not be able to: it is told by a signal."""
+        if self.replaced:
+            with_signal, self.replaced = self.replaced, 0
+            if any(worker["pid"] == with_signal for worker in self._uwsgi.workers()):
+                os.kill(with_signal, _SIGHUP)
+
     def leave(self) -> None:
         """End this process, which serves nothing, without another in its place."""
         os._exit(_GO_CHEAP)
@@ -178,10 +202,6 @@ class Succession:
             os.pwrite(fd, b"\1", _RETIRED_AT)
         finally:
             os.close(fd)
-        try:
-            os.kill(place.pid, _SIGHUP)
-        except ProcessLookupError:
-            pass  # it has died meanwhile; the one that follows it is told that it isn't needed
 
     def _lock(self, name: str) -> int:
         """A descriptor that holds the lock while it is open; -1 if it can't be had, and nobody takes turns."""

@@ -110,20 +110,18 @@ class Worker:
             if self._deaths >= _DEATHS or remains.was_out_of_time:
                 self._refusal = f"running it ended the worker: {ending.text}"
 
-    def load(self, read: Callable[[], bytes] | None = None) -> Callable[..., Any]:
+    def load(self, source: bytes | None = None) -> Callable[..., Any]:
         """The file's application. Raises WsgiLoadError, also where loading this file ended the last workers.
 
-        `read` gives the source that is to be run in place of what the file holds.
+        `source` is run in place of what the file holds, if it is given.
         """
         if self.box is not None:
             self.box.begin_load(self.file, self._deaths)
         self._watch.start()
         try:
-            if read is not None:
-                return load(self._path, read())
-            if self._refusal:
+            if self._refusal and source is None:
                 raise WsgiLoadError(self._path, "death", self._refusal)
-            return load(self._path)
+            return load(self._path, source)
         finally:
             self._watch.loaded()
             if self.box is not None:

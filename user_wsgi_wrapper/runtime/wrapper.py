@@ -53,12 +53,11 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     page = ErrorPage(settings.error_page, settings.debug)
     with_static = _static(settings)
 
-    looks: list[Callable[[], None]] = []
+    looks: list[Callable[[], bool]] = []
 
     def do_chores() -> bool:
-        for look in looks:
-            look()
-        return records.flush(SUMMARY_EVERY) or spool.drain()
+        is_busy = [look() for look in looks]
+        return records.flush(SUMMARY_EVERY) or spool.drain() or any(is_busy)
 
     site_log = SiteLog(server)
     worker = Worker(log, settings, request_of, do_chores, site_log)
