@@ -1,6 +1,7 @@
 """A machine in a temporary folder on which tests build real chroots, and processes run in them as the tenant."""
 
 import os
+import shutil
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def package(tmp_path_factory):
     for name, text in PACKAGE_FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
+    shutil.copy(shared_files.PACKAGE / "runtime" / "unpack.py", folder / "runtime")
     return folder
 
 
