@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from _struct import Struct
-from time import time_ns
+from time import monotonic, time_ns
 
 from user_wsgi_wrapper.runtime import connection, late
 
@@ -27,7 +27,8 @@ _AT = 320  # in the black box, where nothing else is
 _RETIRED_AT = _AT + 1
 _GO_CHEAP = 15  # uWSGI's exit code of a worker that isn't to be replaced: UWSGI_GO_CHEAP_CODE
 _SIGHUP = 1  # how a worker of uWSGI is told to end gracefully
-_SIGWINCH = 28  # what a worker of uWSGI is woken by, to no effect
+_QUIET = 1.0  # seconds
+_NEVER = float("inf")
 
 
 def wanted_workers(uwsgi: Any) -> int:
@@ -68,7 +69,7 @@ class Succession:
         self._wanted = wanted
         self._began = time_ns()
         self._turn = -1
-        self._is_making_room = False
+        self._signal_at = 0.0
         self.replaced = 0  # the pid of the worker that made room for this one
 
     def is_needed(self) -> bool:
@@ -140,16 +141,20 @@ class Succession:
     def make_room(self) -> bool:
         """End this process with its requests done, if a newer one has told it to; False if none has.
 
-        Called again and again until then. SIGHUP, uWSGI's own way, ends at once a worker that has accepted a
-        connection and not yet begun to read from it. So it is told as one whose time is up, and its wait is broken
-        off; a wait that was just about to begin is, the next time.
+        Called again and again until then. SIGHUP, uWSGI's own way, costs the visitor whose connection is accepted and
+        not yet read from. So it is raised by the thread that serves, while it runs Python: in its next request, which
+        is its last then. If there is none for a while, that thread waits for one, and is told there.
         """
         if not self._flags[_RETIRED_AT]:
             return False
-        if not self._is_making_room:
-            self._is_making_room = True
-            late.load("ctypes").CDLL(None).goodbye_cruel_world()
-        os.kill(os.getpid(), _SIGWINCH)
+        if not self._signal_at:
+            self._signal_at = monotonic() + _QUIET
+            ctypes = late.load("ctypes")
+            hang_up = ctypes.cast(ctypes.CDLL(None)["raise"], ctypes.c_void_p)
+            ctypes.pythonapi.Py_AddPendingCall(hang_up, ctypes.c_void_p(_SIGHUP))
+        elif monotonic() >= self._signal_at:
+            self._signal_at = _NEVER
+            os.kill(os.getpid(), _SIGHUP)
         return True
 
     def end_the_replaced(self) -> None:
