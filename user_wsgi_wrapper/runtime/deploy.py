@@ -62,7 +62,7 @@ class Deploy:
         self._is_to_be_kept = False
         self._settled = self._looked = self._patience = self._ask_at = 0.0
         self._seen = self._refused = NOTHING
-        self._is_leaving = False
+        self._is_leaving = self._is_cleared = False
         self._who = f"worker {worker.number} (pid {os.getpid()})"
 
     def load(self) -> Callable[..., Any]:
@@ -142,7 +142,8 @@ class Deploy:
         try:
             source: bytes = kept.restore(self._folder)
         except OSError:
-            return None  # somebody has cleared the folder
+            self._is_cleared = True  # by somebody who left the list of what was there
+            return None
         self._served, self._refused = version, self._file
         return source
 
@@ -164,8 +165,10 @@ class Deploy:
                 self._refuse(error, deploys, f"the version of {moment(deploys.good[2])} goes on serving{since}")
                 self._leave()
             version = late.load("user_wsgi_wrapper.runtime.kept").version(self._folder)
-            if version is not None and self._refuse(
-                error, deploys, f"the kept version of {moment(version[2])} is served instead"
+            if (
+                version is not None
+                and not self._is_cleared
+                and self._refuse(error, deploys, f"the kept version of {moment(version[2])} is served instead")
             ):
                 self._end(_RESPAWN)
         if not error.is_reported:

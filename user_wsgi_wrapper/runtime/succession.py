@@ -143,11 +143,12 @@ class Succession:
 
         Called again and again until then. SIGHUP, uWSGI's own way, costs the visitor whose connection is accepted and
         not yet read from. So it is raised by the thread that serves, while it runs Python: in its next request, which
-        is its last then. If there is none for a while, that thread waits for one, and is told there.
+        is its last then. If there is none for a while, that thread waits for one, and is told there. A worker of many
+        threads is told at once: its first thread waits for the others there, and must not hold what they wait for.
         """
         if not self._flags[_RETIRED_AT]:
             return False
-        if not self._signal_at:
+        if not self._signal_at and self._uwsgi.cores == 1:
             self._signal_at = monotonic() + _QUIET
             ctypes = late.load("ctypes")
             hang_up = ctypes.cast(ctypes.CDLL(None)["raise"], ctypes.c_void_p)
