@@ -110,7 +110,7 @@ class Enclosed(Server):
         script.write_text(f"set -eu\ncd {shlex.quote(str(self.folder))}\n{self._accounts(sites)}{self.script(sites)}")
         with (self.folder / "log" / "output").open("ab") as output:
             self._unshare = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", str(script)],
+                ["unshare", "--pid", "--fork", "--kill-child", *_own_mounts(), "sh", str(script)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -203,3 +203,9 @@ class Enclosed(Server):
 
 def _pid_namespace(pid: int | str) -> str:
     return str(Path(f"/proc/{pid}/ns/pid").readlink())
+
+
+def _own_mounts() -> list[str]:
+    """The options for mounts of its own; where / is no mount, in a chroot, its propagation can't be set."""
+    mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return ["--mount", "--mount-proc", *([] if "/" in mounts else ["--propagation", "unchanged"])]
