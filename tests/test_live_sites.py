@@ -182,7 +182,7 @@ def test_touching_wsgi_py_reloads_it(stack: LiveStack) -> None:
 
 def test_a_broken_deploy_is_refused_told_of_and_survives_a_sleep(stack: LiveStack) -> None:
     """As the tenant and as the operator see it: the old version serves, `reload` fails, `status` names it."""
-    stack.site("deploy.test", "Deployer", COUNTER.replace("{version}", "1"), "--idle", "3")
+    stack.site("deploy.test", "Deployer", COUNTER.replace("{version}", "1"), "--idle", "10")
     assert stack.request("deploy.test").text == "version 1"
     assert stack.status("deploy.test")["state"] == "running"
     wait_for((stack.layout.keep_folder("Deployer", "deploy.test") / "kept").exists, "the version is kept")
