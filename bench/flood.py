@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -50,6 +51,7 @@ class Floor:
     def close(self) -> None:
         self._process.terminate()
         self._process.wait()
+        shutil.rmtree(self.folder)
 
 
 class Flood:
