@@ -181,7 +181,8 @@ class ErrorLog:
         if self._kept or self._lost:
             self._retry()
         if self._kept:
-            self._keep(data)
+            if data:
+                self._keep(data)
             return
         rest = self._put(data)
         if rest:
