@@ -182,11 +182,9 @@ def _plain(value: object) -> str:
 def _reload(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     site = _site(machine, arguments.domain)
-    outcome = reloading.reload(machine, site, lambda text: print(text, file=sys.stderr))
-    if outcome.what == "cold":
-        print(f"{site.domain}: cold; its next request loads the code as it is then")
-    else:
-        print(f"{site.domain}: reloaded in {outcome.seconds:.1f} s")
+    seconds = reloading.reload(machine, site, lambda text: print(text, file=sys.stderr))
+    cold = "cold; its next request loads the code as it is then"
+    print(f"{site.domain}: " + (cold if seconds is None else f"reloaded in {seconds:.1f} s"))
     return DONE
 
 

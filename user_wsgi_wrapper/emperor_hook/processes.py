@@ -54,6 +54,20 @@ def of_site(domain: str, uid: int, titles: dict[str, list[psutil.Process]] | Non
     return [process for process in candidates if _runs_as(process, uid)]
 
 
+def workers_of_site(domain: str, uid: int) -> list[psutil.Process]:
+    """Those of the vassal's processes that its master has started."""
+    own = of_site(domain, uid)
+    pids = {process.pid for process in own}
+    return [process for process in own if _parent(process) in pids]
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return int(process.ppid())
+    except psutil.Error:
+        return 0
+
+
 def _runs_as(process: psutil.Process, uid: int) -> bool:
     try:
         return bool(process.uids().real == uid)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from user_wsgi_wrapper.emperor_hook import deploys, probe, vassal
+import psutil
+
+from user_wsgi_wrapper.emperor_hook import deploys, probe, processes, vassal
 from user_wsgi_wrapper.emperor_hook.registry import Identity
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.site import Site
@@ -19,6 +20,7 @@ now=$(date +%s) && was=$(stat --format %Y -- "$1") || exit
 exec touch --no-create --date "@$now" -- "$1"
 """
 _LOOK_AGAIN = 0.02  # seconds
+_LAST_REQUESTS = 10.0  # seconds that the processes before have; who takes longer is at a long request, and his last
 _SLOW = 3.0  # seconds after which it is said that the outcome is waited for
 
 
@@ -26,23 +28,17 @@ class ReloadError(Exception):
     """The site could not be reloaded; str() is fit to print, with the traceback if there is one."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it: `reloaded`, or `cold`: the site loads what is there when it wakes."""
+def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> float | None:
+    """Touch the site's wsgi.py, wake the site if it sleeps, and wait until its new version serves, and it alone.
 
-    what: str
-    seconds: float = 0.0
-
-
-def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> Outcome:
-    """Touch the site's wsgi.py, wake the site if it sleeps, and wait until its new version serves.
-
+    Gives the seconds that this took; None for a cold site, which loads what is there when it is asked for.
     `say` is told that it takes long. Raises ReloadError if the file can't be touched, if its code is refused or
     broken, or if there is no outcome within the time that a load may take.
     """
     if not vassal.exists(machine.layout, site.domain):
-        return Outcome("cold")
+        return None
     identity = machine.registry.identity(site.username)
+    before = processes.workers_of_site(site.domain, identity.uid)
     began, clock = time.time_ns(), time.monotonic()
     _touch(machine, site, identity)
     probe.ping(machine.layout.socket(site.domain), _SLOW)  # a site that sleeps loads what it finds
@@ -52,13 +48,20 @@ def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> Outcome:
         if found.bad is not None and found.bad.at >= began:
             raise ReloadError(_bad_news(site, found))
         if found.good is not None and found.good.at >= began:
-            return Outcome("reloaded", time.monotonic() - clock)
+            _wait_for_the_end_of(before)
+            return time.monotonic() - clock
         waited = time.monotonic() - clock
         if waited > vassal.HARAKIRI + _SLOW:
             raise ReloadError(f"{site.domain}: no outcome within {waited:.0f} s; its server log may tell why")
         if waited > _SLOW and not is_told:
             is_told = True
             say(f"{site.domain}: waiting for {site.wsgi_file} to be loaded")
+        time.sleep(_LOOK_AGAIN)
+
+
+def _wait_for_the_end_of(workers: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + _LAST_REQUESTS
+    while any(worker.is_running() for worker in workers) and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN)
 
 
