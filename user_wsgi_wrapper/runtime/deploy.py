@@ -93,11 +93,13 @@ class Deploy:
 
     def look(self) -> bool:
         """In the worker's own thread: make room for a newer worker; keep the version that works; have a newer one
-        loaded. Gives whether it is to be called again soon.
+        loaded. Gives whether it is to be called again soon. While the worker itself loads there is nothing to do.
 
         The master sees a touch by itself, but not one within the second of the last, one dated back, or one that
         comes while no worker more can be started.
         """
+        if not self._settled:
+            return False
         if self._is_to_be_kept:
             self._is_to_be_kept = False
             self._keep()

@@ -15,6 +15,7 @@ from _frozen_importlib_external import SourceFileLoader
 
 from user_wsgi_wrapper.runtime.black_box import file_state
 from user_wsgi_wrapper.runtime.deploy_file import replace
+from user_wsgi_wrapper.runtime.source_code import compiled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class _KeptLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         source = _copied(self._folder, self._entry)
         _show_in_tracebacks(self.path, source)
-        return compile(source, self.path, "exec", dont_inherit=True)
+        return compiled(source, self.path)
 
     def get_source(self, fullname: str) -> str:
         return _copied(self._folder, self._entry).decode("utf-8", "replace")

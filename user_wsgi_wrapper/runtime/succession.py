@@ -160,10 +160,12 @@ class Succession:
 
     def end_the_replaced(self) -> None:
         """The worker that was to make room long ago may not be able to: it is told by a signal."""
-        if self.replaced:
-            with_signal, self.replaced = self.replaced, 0
-            if any(worker["pid"] == with_signal for worker in self._uwsgi.workers()):
-                os.kill(with_signal, _SIGHUP)
+        pid, self.replaced = self.replaced, 0
+        if pid and any(worker["pid"] == pid for worker in self._uwsgi.workers()):
+            try:
+                os.kill(pid, _SIGHUP)
+            except ProcessLookupError:
+                pass  # in this very moment it has ended
 
     def leave(self) -> None:
         """End this process, which serves nothing, without another in its place."""

@@ -53,22 +53,18 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     page = ErrorPage(settings.error_page, settings.debug)
     with_static = _static(settings)
 
-    looks: list[Callable[[], bool]] = []
-
     def do_chores() -> bool:
-        is_busy = [look() for look in looks]
-        return records.flush(SUMMARY_EVERY) or spool.drain() or any(is_busy)
+        is_busy = deploy is not None and deploy.look()
+        return records.flush(SUMMARY_EVERY) or spool.drain() or is_busy
 
     site_log = SiteLog(server)
     worker = Worker(log, settings, request_of, do_chores, site_log)
-    deploy = _deploy(settings, worker, site_log, log)
+    deploy = _deploy(settings, worker, wanted, site_log, log)
     spool.take_stderr()
     atexit.register(_end, pending, records, spool, deploy)
     if path is not None:
         sys.path[:] = path
     app = with_static(_load(worker if deploy is None else deploy, log))
-    if deploy is not None:
-        looks.append(deploy.look)
     spool.release_stderr()
     _hear_of_caught(log, records, settings.wsgi_file)
 
@@ -101,8 +97,8 @@ def _hear_of_caught(log: ErrorLog, records: Records, wsgi_file: str) -> None:
     Exchange.answered = answered
 
 
-def _deploy(settings: Settings, worker: Worker, site_log: SiteLog, log: ErrorLog) -> Deploy | None:
-    """What looks after the site's versions; None where the server can't start one worker more."""
+def _deploy(settings: Settings, worker: Worker, wanted: int, site_log: SiteLog, log: ErrorLog) -> Deploy | None:
+    """What looks after the site's versions; None where the server can't start one worker more than the `wanted`."""
     fifo = connection.option("master-fifo")
     if not settings.keep_folder or fifo is None or not succession.is_manual():
         return None
@@ -115,7 +111,6 @@ def _deploy(settings: Settings, worker: Worker, site_log: SiteLog, log: ErrorLog
         return None
     worker.leave_saves_alone()
     boxes = f"{settings.box_folder}/{log.domain}.worker"
-    wanted = succession.wanted_workers(connection.UWSGI)
     place = succession.Succession(connection.UWSGI, boxes, worker.box.flags, fifo, wanted)
 
     def report(error: WsgiLoadError, addition: str) -> str:
