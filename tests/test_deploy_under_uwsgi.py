@@ -54,6 +54,13 @@ class Visitors:
             thread.join()
 
 
+def have_refused(vassal, text):
+    """Save code that is refused, and wait until the worker that tried it is gone."""
+    vassal.save(text)
+    vassal.wait_for_event("refused")
+    wait_for(lambda: len(vassal.workers()) == 1, "the end of the worker that tried it")
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_request_fails_while_a_new_version_is_taken_up(threads, processes):
     with Vassal(text=ONE, threads=threads, processes=processes) as vassal:
@@ -144,9 +151,7 @@ def test_the_good_version_is_served_by_a_worker_that_follows_one_that_died(how):
         vassal.version()
         vassal.wait_for_event("started")
         wait_for(vassal.kept)
-        vassal.save(BAD)
-        vassal.wait_for_event("refused")
-        wait_for(lambda: len(vassal.workers()) == 1)
+        have_refused(vassal, BAD)
         (worker,) = vassal.workers()
         os.kill(worker, how)
         vassal.wait_for_event("kept")
@@ -238,9 +243,7 @@ def test_what_is_refused_is_for_the_site_to_say(preflight, text, is_refused):
 def test_a_version_that_ends_its_process_is_refused_after_a_second_try():
     with Vassal(text=ONE) as vassal:
         vassal.version()
-        vassal.save("import os\nos.kill(os.getpid(), 11)\n")
-        vassal.wait_for_event("refused")
-        wait_for(lambda: len(vassal.workers()) == 1)
+        have_refused(vassal, "import os\nos.kill(os.getpid(), 11)\n")
         assert vassal.version() == "one"
         assert "killed by signal 11 (SIGSEGV)" in vassal.log()
 
@@ -248,9 +251,7 @@ def test_a_version_that_ends_its_process_is_refused_after_a_second_try():
 def test_a_version_whose_load_doesn_t_end_is_refused_when_its_time_is_over():
     with Vassal(text=ONE, more=["env = SITE_LOAD_LIMIT=1"]) as vassal:
         vassal.version()
-        vassal.save("import time\ntime.sleep(100)\n")
-        vassal.wait_for_event("refused")
-        wait_for(lambda: len(vassal.workers()) == 1)
+        have_refused(vassal, "import time\ntime.sleep(100)\n")
         assert vassal.version() == "one"
         assert "it was not done after the 1 s that it may take" in vassal.log()
 

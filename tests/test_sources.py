@@ -264,15 +264,21 @@ def test_half_a_line_at_the_end_of_a_rotated_file_ends_there(tmp_path, written):
         splitting.terminate()
 
 
+def rotated_under_a_writer(tmp_path, written, splitting):
+    """Ten lines, a rotation, ten lines in the new file, all dealt out; the descriptor of who keeps the old one."""
+    written.write(10)
+    wait_for_all(splitting, written)
+    old = os.dup(written.file.fileno())
+    rotate(tmp_path, written, "rename")
+    written.write(10)
+    wait_for_all(splitting, written)
+    return old
+
+
 def test_lines_that_an_old_worker_writes_late_are_read(tmp_path, written):
     """Apache's graceful restart: processes go on writing to the renamed file."""
     with following(tmp_path) as splitting:
-        written.write(10)
-        wait_for_all(splitting, written)
-        old = os.dup(written.file.fileno())
-        rotate(tmp_path, written, "rename")
-        written.write(10)
-        wait_for_all(splitting, written)
+        old = rotated_under_a_writer(tmp_path, written, splitting)
         os.write(old, b"a.com|20 late\n")
         written.count += 1
         wait_for_all(splitting, written)
@@ -283,12 +289,7 @@ def test_lines_that_an_old_worker_writes_late_are_read(tmp_path, written):
 def test_lines_that_an_old_worker_writes_while_it_is_down_are_read(tmp_path, written):
     """Rotated while it ran, written to while it didn't, rotated once more: each line once."""
     with following(tmp_path) as splitting:
-        written.write(10)
-        wait_for_all(splitting, written)
-        old = os.dup(written.file.fileno())
-        rotate(tmp_path, written, "rename")
-        written.write(10)
-        wait_for_all(splitting, written)
+        old = rotated_under_a_writer(tmp_path, written, splitting)
         splitting.terminate()
     os.write(old, b"a.com|20 late\nb.com|21 half")
     written.count += 1
@@ -314,12 +315,7 @@ def test_lines_that_an_old_worker_writes_while_it_is_down_are_read(tmp_path, wri
 def test_an_old_workers_line_doesnt_have_its_whole_file_read_again(tmp_path, written):
     """By its time the file looks newer than the one after it, when that is rotated too."""
     with following(tmp_path) as splitting:
-        written.write(10)
-        wait_for_all(splitting, written)
-        old = os.dup(written.file.fileno())
-        rotate(tmp_path, written, "rename")
-        written.write(10)
-        wait_for_all(splitting, written)
+        old = rotated_under_a_writer(tmp_path, written, splitting)
         rotate(tmp_path, written, "rename")
         time.sleep(0.02)
         os.write(old, b"a.com|20 late\n")

@@ -5,24 +5,21 @@ import time
 
 import pytest
 
+from tests.inside import Inside
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook.turnstile import Turnstile
 
 
 def test_no_more_are_in_at_once_than_there_are_places():
     """Whoever comes, and whatever ends their turn."""
-    turnstile, lock, inside, most, done = Turnstile(3), threading.Lock(), [0], [0], []
+    turnstile, inside, done = Turnstile(3), Inside(), []
 
     def work():
         for _ in range(50):
             try:
                 with turnstile.turn(20):
-                    with lock:
-                        inside[0] += 1
-                        most[0] = max(most[0], inside[0])
-                    time.sleep(0)
-                    with lock:
-                        inside[0] -= 1
+                    with inside:
+                        time.sleep(0)
                     raise LookupError
             except LookupError:
                 done.append(1)
@@ -32,7 +29,7 @@ def test_no_more_are_in_at_once_than_there_are_places():
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert (len(done), most[0]) == (1000, 3)
+    assert (len(done), inside.most) == (1000, 3)
 
 
 def test_who_came_first_goes_first():

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.inside import Inside
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook import warmups as module
 from user_wsgi_wrapper.emperor_hook.warmups import Warmups
@@ -100,22 +101,18 @@ def test_those_that_take_long_hold_up_nobody():
 def test_in_a_crowd_the_first_are_soon_there(monkeypatch):
     """Few begin at a time, in the order in which they came."""
     monkeypatch.setattr(module, "_USUAL", 20.0)
-    lock, inside, most, ended = threading.Lock(), [0], [0], []
+    inside, ended = Inside(), []
 
     def warm(domain):
-        with lock:
-            inside[0] += 1
-            most[0] = max(most[0], inside[0])
-        time.sleep(0.005)
-        with lock:
-            inside[0] -= 1
-            ended.append(domain)
+        with inside:
+            time.sleep(0.005)
+        ended.append(domain)
 
     warmups = Warmups(warm, 40)
     for future in [warmups.join(f"site{number}.test") for number in range(40)]:
         future.result(10)
     warmups.close()
-    assert most[0] <= module._AT_ONCE
+    assert inside.most <= module._AT_ONCE
     assert set(ended[:10]) <= {f"site{number}.test" for number in range(30)}
 
 
