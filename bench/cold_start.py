@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.asking import timed
 from tests.live import LiveStack, wait_for
 
 APPLICATION = """\
@@ -128,30 +129,22 @@ class Ours:
         self.count += 1
         domain = f"site{self.count}.test"
         self.stack.site(domain, f"User{self.count}", APPLICATION)
-        return self._timed(domain)
+        return timed(self.stack, domain)
 
     def known(self) -> float:
         self.stack.command("cool", "known.test")
         wait_for(lambda: self.stack.status("known.test")["pids"] == [], "known.test has ended")
-        return self._timed("known.test")
+        return timed(self.stack, "known.test")
 
     def idle(self) -> float:
         self.stack.request("known.test")
         wait_for(lambda: self.stack.status("known.test")["state"] == "idle", "known.test went idle")
         time.sleep(1.5)  # what the Emperor needs to bury the last process is not what is measured here
-        return self._timed("known.test")
+        return timed(self.stack, "known.test")
 
     def warm(self) -> float:
         self.stack.request("known.test")
-        return self._timed("known.test")
-
-    def _timed(self, domain: str) -> float:
-        began = time.perf_counter()
-        reply = self.stack.request(domain)
-        took = time.perf_counter() - began
-        if reply.status != 200:
-            raise SystemExit(f"{domain}: {reply.status}: {reply.text}")
-        return took
+        return timed(self.stack, "known.test")
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.asking import timed
 from tests.live import LiveStack
 from user_wsgi_wrapper.emperor_hook import config, sites
 from user_wsgi_wrapper.emperor_hook.registry import open_registry
@@ -91,12 +92,7 @@ class ManySites:
 
     def ask(self, domain: str) -> float:
         """The seconds of one request; SystemExit unless it is answered with 200."""
-        began = time.perf_counter()
-        reply = self.stack.request(domain)
-        took = time.perf_counter() - began
-        if reply.status != 200:
-            raise SystemExit(f"{domain}: {reply.status}: {reply.text}{self.stack.own_logs()}")
-        return took
+        return timed(self.stack, domain)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """The stack's processes by service: up, emperor, initialize and nginx; and the tenants'."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import wrk
 from bench.environment import machine
 from tests.live import LiveStack, wait_for
 
@@ -30,7 +29,6 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"version {version}"]
 """
-_IN_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,32 +87,14 @@ def under_load(
     thread = threading.Thread(target=acts)
     thread.start()
     try:
-        url = f"http://127.0.0.1:{stack.port}/"
-        command = ["wrk", "-t1", "-c4", f"-d{seconds}s", "--latency", "-H", f"Host: {domain}", url]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = wrk.run(stack.port, [domain], seconds, connections=4)
     finally:
         over.set()
         thread.join()
     time.sleep(3)  # what was begun comes to its end before the next row
-    return parse(said)
-
-
-def parse(said: str) -> dict[str, float]:
-    """What wrk has printed: requests/s, the latency's median, p99 and longest in ms, requests that failed."""
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    return {
-        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]),  # type: ignore[index]
-        "median": _ms(re.search(r"50%\s+(\S+)", said)),
-        "p99": _ms(re.search(r"99%\s+(\S+)", said)),
-        "longest": _ms(re.search(r"Latency\s+\S+\s+\S+\s+(\S+)", said)),
-        "failed": sum(map(int, errors.groups() if errors else ())) + int(refused[1] if refused else 0),
-    }
-
-
-def _ms(found: re.Match[str] | None) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(\D+)", found[1]).groups()  # type: ignore[index, union-attr]
-    return float(number) * _IN_MS[unit]
+    median, p99, longest = done.latencies
+    rate = done.requests / done.seconds
+    return {"rate": rate, "median": median, "p99": p99, "longest": longest, "failed": done.failed}
 
 
 def print_table(rows: list[dict[str, object]]) -> None:

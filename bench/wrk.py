@@ -24,17 +24,22 @@ done = function(summary, latency, all)
     local errors = summary.errors
     io.write(string.format("BENCH %d %d %d\\n", summary.requests, summary.duration,
         errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+    io.write(string.format("LATENCY %d %d %d\\n", latency:percentile(50), latency:percentile(99), latency.max))
 end
 """
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Requests that were answered, in so many seconds, and how many weren't or not with 2xx or 3xx."""
+    """Requests that were answered, in so many seconds, and how many weren't or not with 2xx or 3xx.
+
+    `latencies` are the median, the 99th percentile and the longest, in milliseconds.
+    """
 
     requests: int
     seconds: float
     failed: int
+    latencies: tuple[float, ...] = ()
 
 
 class NotWrkError(ValueError):
@@ -47,7 +52,9 @@ def read(output: str) -> Throughput:
     if not found:
         raise NotWrkError(f"no result in {output[-300:]!r}")
     requests, microseconds, failed = map(int, found.groups())
-    return Throughput(requests, microseconds / 1e6, failed)
+    latencies = re.search(r"^LATENCY (\d+) (\d+) (\d+)$", output, re.MULTILINE)
+    found_ms = tuple(int(number) / 1000 for number in latencies.groups()) if latencies else ()
+    return Throughput(requests, microseconds / 1e6, failed, found_ms)
 
 
 def run(port: int, domains: Sequence[str], seconds: int, connections: int) -> Throughput:
