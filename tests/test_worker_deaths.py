@@ -23,7 +23,10 @@ def ask(server, path, request_id=REQUEST_ID):
 
 
 def told(server, request_id=ID):
-    return wait_for(lambda: server.records(request_id), "the next worker's record")
+    try:
+        return wait_for(lambda: server.records(request_id), "the next worker's record")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nerror log:\n{server.log()}") from error
 
 
 ENDS = {
