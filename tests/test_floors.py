@@ -21,11 +21,11 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
-        disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
-        master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
-        repetition request request_watch result rules server_memory settings shadow site_log source_code source_fault
-        spool spool_file static streams succession unpack watch worker
+        advice allowance beneath black_box callable_name capture caught connection core database_file deploy
+        deploy_file disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept
+        late loader master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records
+        refused_host repetition request request_watch result rules server_memory settings shadow site_log source_code
+        source_fault spool spool_file static streams succession unpack watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
@@ -35,8 +35,9 @@ LEAVES = {
         tail templates turnstile unix_ids warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor file_steps identities locks mount_steps
-        nginx orphans processes reaper registry server_log settings shared_files store vassal
+        bases cgroups checkup chroot chroot_plan config database deploys door emperor file_steps identities
+        limit_watch limits locks mount_steps nginx orphans processes reaper registry server_log settings
+        shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }

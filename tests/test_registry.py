@@ -444,7 +444,7 @@ def test_tables_of_another_version_are_left_alone(registry: Registry, config: Co
     registry.add(FULL)
     execute(config, "UPDATE user_wsgi_schema SET version = 99")
     newcomer = open_registry(config, LAYOUT)
-    with pytest.raises(RegistryDownError, match="version 99, this program knows 2"):
+    with pytest.raises(RegistryDownError, match="version 99, this program knows 3"):
         newcomer.find("full.example")
     newcomer.close()
 

@@ -24,6 +24,7 @@ from user_wsgi_wrapper.emperor_hook import (
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import tail as logs
+from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
@@ -36,7 +37,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
-    EmperorDownError, StackError,
+    CgroupError, EmperorDownError, StackError,
 )  # fmt: skip
 
 

@@ -20,9 +20,11 @@ from werkzeug.wrappers import Request, Response
 
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import pages, spinup
+from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
+from user_wsgi_wrapper.emperor_hook.limit_watch import LimitWatch
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.emperor_hook.warmups import Warmups
@@ -39,6 +41,7 @@ _PAGES: tuple[tuple[type[BaseException], pages.Page], ...] = (
     (spinup.NeverStartedError, pages.NEVER_STARTED),
     (BadValueError, pages.CANNOT_BUILD),
     (ChrootError, pages.CANNOT_BUILD),
+    (CgroupError, pages.CANNOT_BUILD),
     (SharedFilesError, pages.CANNOT_BUILD),
 )
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
@@ -142,6 +145,7 @@ def from_environment() -> Initialize:
     chosen = os.environ.get(CONFIG_VARIABLE)
     config = configuration.load(layout, Path(chosen) if chosen else None)
     machine = spinup.Machine(layout, config, open_registry(config, layout))
+    LimitWatch(layout, config.limits.log_size).start()
     return Initialize(lambda domain: warm_known(machine, domain), config.warm)
 
 

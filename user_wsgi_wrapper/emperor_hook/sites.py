@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from user_wsgi_wrapper import site as law
-from user_wsgi_wrapper.emperor_hook import chroot, nginx, processes, spinup, vassal
+from user_wsgi_wrapper.emperor_hook import cgroups, chroot, nginx, processes, spinup, vassal
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
@@ -75,7 +75,11 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
     last = not any(registry.sites_of(site.username))
     with locked(layout, "domain", domain), locked(layout, "user", site.username):
         spinup.cool(layout, domain)
-        _wait_until_ended(domain, identity.uid)
+        if not _have_ended(domain, identity.uid):
+            cgroups.kill(layout, domain)
+        if not _have_ended(domain, identity.uid):
+            raise SiteError(f"{domain}: its processes did not end within {_END_PATIENCE:g} s; try `reap`")
+        cgroups.remove(layout, domain)
         if last:
             chroot.tear_down(layout, site.username)
         else:
@@ -87,12 +91,13 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
         registry.forget_user(site.username)
 
 
-def _wait_until_ended(domain: str, uid: int) -> None:
+def _have_ended(domain: str, uid: int) -> bool:
     deadline = time.monotonic() + _END_PATIENCE
     while processes.of_site(domain, uid):
         if time.monotonic() > deadline:
-            raise SiteError(f"{domain}: its processes did not end within {_END_PATIENCE:g} s; try `reap`")
+            return False
         time.sleep(0.02)
+    return True
 
 
 def _delete(folder: Path) -> None:

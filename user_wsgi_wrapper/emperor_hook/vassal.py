@@ -7,11 +7,14 @@ a command. `carry` is the one way a value gets into the file.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.emperor_hook import templates
 from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
+from user_wsgi_wrapper.emperor_hook.limits import Limits
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site, shorten
 
@@ -58,8 +61,18 @@ def carry(value: object) -> str:
     return text.replace("%", "%%")
 
 
-def render(site: Site, identity: Identity, layout: Layout) -> str:
-    """The text of the site's vassal. Raises BadValueError if a value can't be carried safely."""
+def render(
+    site: Site,
+    identity: Identity,
+    layout: Layout,
+    limits: Limits | None = None,
+    groups: Mapping[str, Path] | None = None,
+) -> str:
+    """The text of the site's vassal; `groups` are the control groups that it is to enter, by controller.
+
+    Raises BadValueError if a value can't be carried safely.
+    """
+    groups = groups or {}
     return templates.fill(
         "vassal.ini.template",
         carry,
@@ -74,6 +87,9 @@ def render(site: Site, identity: Identity, layout: Layout) -> str:
         error_log=inside.log_file(site.domain, "error"),
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
+        limits=limits or Limits(),
+        groups=sorted(set(groups.values())),
+        counts_tasks="pids" in groups,
         log_date=LOG_DATE,
     )
 

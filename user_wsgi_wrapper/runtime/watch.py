@@ -71,7 +71,10 @@ class Watch:
         self._loading.acquire()
         if self._box is not None and self._load_limit is not None:
             # should something hold the interpreter's lock for ever
-            faulthandler.dump_traceback_later(self._load_limit + 2, exit=True, file=self._box.fd)
+            try:
+                faulthandler.dump_traceback_later(self._load_limit + 2, exit=True, file=self._box.fd)
+            except RuntimeError:
+                pass  # the site has all the threads that it may
         self._pid = os.getpid()
         quiet_thread.start(self._run)
 
