@@ -5,6 +5,9 @@ No attack is begun before the limit that holds it is seen in place, and each end
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +86,15 @@ def out_flood():
         os.write(1, b"out flood\\n" * 104858)
     return "done"
 
+def dawdle():
+    time.sleep(1)
+    return "done"
+
 def application(environ, start_response):
     name = environ["PATH_INFO"].strip("/")
+    if name == "endless":
+        start_response("200 OK", [])
+        return iter(lambda: b"e" * 65536, None)
     text = globals()[name]() if name else "up"
     start_response("200 OK", [("Content-Length", str(len(text)))])  # children that live on hold the connection
     return [text.encode()]
@@ -103,6 +113,16 @@ def stack() -> Iterator[LiveStack]:
         live.site("good.test", "Good", GOOD)
         assert live.request("good.test").text == "good"
         yield live
+
+
+SILENT = "GET / HTTP/1.1\r\nHost: good.test\r\nX-Slow: "
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(stack: LiveStack) -> Iterator[tuple[socket.socket, float]]:
+    """A connection that has begun with its headers, and when: it is old by the time it is looked at."""
+    with held(stack, 1, SILENT) as connections:
+        yield connections[0], time.monotonic()
 
 
 def offender(stack: LiveStack, name: str, *settings: str) -> str:
@@ -236,3 +256,99 @@ def test_a_log_that_is_written_to_past_all_bounds_keeps_its_end(stack: LiveStack
     stack.wait_for_log(domain, "site limited: the server log had grown to 8 MiB", "server")
     assert stack.layout.log_file(domain, "server").stat().st_size <= 4 << 20
     assert stack.request(domain).text == "up"
+
+
+# -- visitors
+
+
+@contextlib.contextmanager
+def held(stack: LiveStack, count: int, text: str) -> Iterator[list[socket.socket]]:
+    """So many connections that have sent `text` and then say nothing."""
+    connections = []
+    try:
+        for _ in range(count):
+            connections.append(socket.create_connection(("127.0.0.1", stack.port), 10))
+            connections[-1].sendall(text.encode())
+        yield connections
+    finally:
+        for one in connections:
+            one.close()
+
+
+def test_visitors_who_never_finish_their_headers_hold_nobody_up(
+    stack: LiveStack, silent: tuple[socket.socket, float]
+) -> None:
+    """Slowloris: the neighbor's visitors get through, and each of those is shown the door in time."""
+    with held(stack, 9000, SILENT):
+        assert max(ask_neighbor(stack, 1)) < 2
+    connection, began = silent
+    connection.settimeout(max(began + 20 - time.monotonic(), 0.1))
+    assert connection.recv(1000)[:12] in (b"", b"HTTP/1.1 408")
+
+
+def test_visitors_who_send_their_bodies_slowly_are_bounded(stack: LiveStack) -> None:
+    """No worker waits for them, and of one address only so many may."""
+    domain = offender(stack, "slow")
+    text = f"POST / HTTP/1.1\r\nHost: {domain}\r\nContent-Length: 100\r\n\r\nx"
+    with held(stack, 300, text):
+        wait_for(lambda: stack.request(domain).status == 429, "the site has its fill of this address")
+        assert max(ask_neighbor(stack, 1)) < 2
+    wait_for(lambda: stack.request(domain).text == "up", "the site is free again")
+
+
+def test_requests_that_hold_every_worker_hold_those_of_their_site(stack: LiveStack) -> None:
+    """Its queue fills; the neighbor's doesn't."""
+    domain = offender(stack, "busy")
+    text = f"GET /dawdle HTTP/1.1\r\nHost: {domain}\r\n\r\n"
+    with held(stack, 150, text):
+        time.sleep(0.3)
+        assert max(ask_neighbor(stack, 1)) < 2
+
+
+def test_an_endless_response_that_is_read_slowly_fills_no_disk(stack: LiveStack) -> None:
+    """nginx keeps some of it, then its site's worker waits; it ends with its visitor."""
+    domain = offender(stack, "endless")
+    with held(stack, 1, f"GET /endless HTTP/1.1\r\nHost: {domain}\r\n\r\n"):
+        sizes = []
+        deadline = time.monotonic() + 8
+        while time.monotonic() < deadline and (len(sizes) < 10 or sizes[-1] != sizes[-10]):
+            time.sleep(0.1)
+            sizes.append(disk_of_nginx(stack))
+            assert sizes[-1] < 300 << 20
+        assert max(ask_neighbor(stack, 0.5)) < 2
+    wait_for(lambda: stack.request(domain).text == "up", "the worker is free again")
+
+
+def disk_of_nginx(stack: LiveStack) -> int:
+    """Bytes in files of nginx's that have no name any more."""
+    found = 0
+    for worker in psutil.process_iter(["name", "cmdline"]):
+        if worker.info["name"] != "nginx" or worker.ppid() not in [p.pid for p in masters(stack)]:
+            continue
+        for link in Path(f"/proc/{worker.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if str(stack.root) in os.readlink(link):
+                    found += link.stat().st_blocks * 512
+    return found
+
+
+def masters(stack: LiveStack) -> list[psutil.Process]:
+    """The stack's own nginx."""
+    assert stack.process is not None
+    return [one for one in psutil.Process(stack.process.pid).children() if one.name() == "nginx"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Huge": "x" * 60_000}, {"Cookie": "c" * 9000}, {f"X-Many-{n}": "y" * 300 for n in range(120)}],
+)
+def test_huge_headers_are_refused_at_the_door(stack: LiveStack, headers: dict[str, str]) -> None:
+    """By nginx, with an error that is the visitor's own."""
+    assert stack.request("good.test", headers=headers).status == 400
+    assert stack.request("good.test").text == "good"
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(stack: LiveStack) -> None:
+    """With nothing of it kept."""
+    reply = stack.request("good.test", "/", "POST", b"", headers={"Content-Length": str(200 << 20)})
+    assert reply.status == 413
