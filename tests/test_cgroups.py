@@ -127,6 +127,31 @@ time.sleep(60)
     wait_for(lambda: not cgroups.group_of(layout, "a.test"), "the groups are gone")
 
 
+def test_version_2_is_entered_and_emptied_by_its_own_files(layout, monkeypatch):
+    """Whichever controllers it has here: they are handed down to the group, and cgroup.kill ends what is in it."""
+    text = Path("/proc/self/mountinfo").read_text()
+    folder = next(Path(line.split(" ")[4]) for line in text.splitlines() if " - cgroup2 " in line)
+    there = (folder / "cgroup.controllers").read_text().split()
+    assert there, f"{folder} has no controller at all"
+    monkeypatch.setattr(cgroups, "mounted", lambda: (Hierarchy(folder, 2, frozenset(there[:1])),))
+    group = cgroups.make(layout, "a.test", Limits())[there[0]]
+    assert there[0] in (group / "cgroup.controllers").read_text().split()
+    assert cgroups.make(layout, "a.test", Limits())[there[0]] == group
+    process = enter({"any": group}, "os.fork(); time.sleep(60)")
+    try:
+        wait_for(lambda: len((group / "cgroup.procs").read_text().split()) == 2, "both are in the group")
+        cgroups.kill(layout, "a.test")
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: "populated 0" in (group / "cgroup.events").read_text(), "all are gone")
+    cgroups.remove(layout, "a.test")
+    assert not group.exists()
+    cgroups.remove_all(layout)
+    assert not group.parent.exists()
+
+
 def test_a_limit_below_what_is_held_is_refused_or_taken(layout):
     """Whatever the kernel thinks of it, never anything but the one line of a CgroupError."""
     groups = cgroups.make(layout, "a.test", Limits(memory=128))
