@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, server_log, shared_files, vassal
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
-from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry
+from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry, RegistryDownError
+from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.layout import Layout
-from user_wsgi_wrapper.site import Site
+from user_wsgi_wrapper.site import BadValueError, Site
 
 _LOOK_AGAIN = 0.002  # seconds between two looks at a socket that must appear
 _KICK_AGAIN = 0.5
+_NOWHERE = "example.invalid"  # no domain, RFC 2606 section 2
 # In a crowd of cold sites a few are built at a time: the first ones start while the others' turn comes, instead of
 # all being late together.
 _building = threading.BoundedSemaphore(3)
@@ -45,6 +47,15 @@ def is_awake(layout: Layout, domain: str) -> bool:
     return layout.awake_mark(domain).exists() and probe.listens(layout.socket(domain))
 
 
+def get_ready(machine: Machine) -> None:
+    """Do beforehand what the first site to be warmed would wait for. What fails now is told when a site is warmed."""
+    with contextlib.suppress(SharedFilesError):
+        shared_files.refresh(machine.layout)
+    vassal.render(Site(_NOWHERE, "nobody"), Identity("nobody", 65534, 65534), machine.layout)
+    with contextlib.suppress(RegistryDownError, BadValueError):
+        machine.registry.find_with_identity(_NOWHERE)
+
+
 def warm(machine: Machine, domain: str) -> None:
     """Bring `domain` up and let nginx find it; returns once a worker of it has answered.
 
@@ -56,7 +67,7 @@ def warm(machine: Machine, domain: str) -> None:
         if is_awake(machine.layout, domain):
             return
         with _building:
-            _prepare(machine, _find(machine.registry, domain))
+            _prepare(machine, domain)
     if not probe.ping(machine.layout.socket(domain), give_up_at - time.monotonic()):
         server_log.say(
             machine.layout,
@@ -68,17 +79,13 @@ def warm(machine: Machine, domain: str) -> None:
     machine.layout.awake_mark(domain).touch()
 
 
-def _find(registry: Registry, domain: str) -> Site:
-    site = registry.find(domain)
-    if site is None:
-        raise NoSuchSiteError(f"domain {domain}: there is no such site")
-    return site
-
-
-def _prepare(machine: Machine, site: Site) -> None:
+def _prepare(machine: Machine, domain: str) -> None:
     """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock."""
     layout = machine.layout
-    identity = machine.registry.identity(site.username)
+    found = machine.registry.find_with_identity(domain)
+    if found is None:
+        raise NoSuchSiteError(f"domain {domain}: there is no such site")
+    site, identity = found
     text = vassal.render(site, identity, layout)
     shared_files.refresh(layout)
     with locked(layout, "user", site.username):
