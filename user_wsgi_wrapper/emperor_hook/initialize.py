@@ -142,6 +142,7 @@ def from_environment() -> Initialize:
     chosen = os.environ.get(CONFIG_VARIABLE)
     config = configuration.load(layout, Path(chosen) if chosen else None)
     machine = spinup.Machine(layout, config, open_registry(config, layout))
+    spinup.get_ready(machine)
     return Initialize(lambda domain: warm_known(machine, domain), config.warm)
 
 
