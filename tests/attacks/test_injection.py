@@ -148,6 +148,7 @@ def test_a_row_that_someone_else_wrote_is_a_lawful_site_or_one_line(shelf: Any, 
     finally:
         restore(other)
     assert site is not None
+    assert law.check(site) == site
     check_vassal(site)
 
 
