@@ -251,10 +251,10 @@ def test_sites_that_hang_keep_no_other_from_being_warmed(client_of):
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(30)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(statuses) == 30 - 8 // 2, "most go without", 10)
-    assert set(statuses) == {503}
-    assert ask(client, "/initialize_webapp/http/quick.test", method="POST").status_code == 200
+    for _ in range(2):
+        assert ask(client, "/initialize_webapp/http/quick.test", method="POST").status_code == 200
+    assert statuses == []
     gate.set()
     for thread in threads:
         thread.join(10)
-    assert statuses.count(200) == 4 - 1, "one had to go for the quick site's visitor, who waited his turn"
+    assert statuses == [200] * 30

@@ -70,6 +70,20 @@ def test_the_site_that_most_wait_for_loses():
     assert ("other.test", True) in visitors.answers
 
 
+def test_a_crowd_of_sites_that_are_slow_together_is_left_alone_until_they_prove_hopeless():
+    """A busy machine sends nobody away; sites that never came up don't hold their visitors' threads again."""
+    room = WaitingRoom(8, usual=0.1)
+    for waiting in (20, 4):
+        visitors, warmups = Visitors(room), [Future() for _ in range(20)]
+        for number, warmup in enumerate(warmups):
+            visitors.come(1, f"site{number}.test", warmup)
+        time.sleep(0.4)
+        visitors.wait_until(waiting)
+        for warmup in warmups:
+            warmup.set_exception(LookupError("broken"))
+        visitors.wait_until(0)
+
+
 def test_a_site_that_came_up_is_slow_no_more():
     """And one whose start failed stays so: its next visitors wait among the slow from the start."""
     room = WaitingRoom(2, usual=0.1)
@@ -87,6 +101,17 @@ def test_a_site_that_came_up_is_slow_no_more():
         visitors.wait_until(waits)
         visitors.end(second)
         room._usual = 0.1
+
+
+def test_who_would_wait_no_longer_than_usual_counts_too():
+    """Browsers are shown a page after that time: a flood of them is as many threads held."""
+    room, warmup = WaitingRoom(8, usual=0.5), Future()
+    visitors = Visitors(room)
+    visitors.come(1, "slow.test", warmup, patience=0.5)
+    visitors.wait_until(0)
+    visitors.come(30, "slow.test", warmup, patience=5.0)
+    visitors.wait_until(4)
+    visitors.end(warmup)
 
 
 def test_nothing_stays_of_those_who_left():

@@ -28,15 +28,16 @@ def stack() -> Iterator[LiveStack]:
 
 
 def test_a_crowd_at_a_site_that_hangs_keeps_no_other_from_waking(stack: LiveStack) -> None:
-    """Three hundred POSTs, which would wait for their site to the end: another site is there within seconds."""
+    """Three hundred browsers and programs that would all wait for it: another site is there within seconds."""
     stack.site("hangs.test", "Hanger", "import time\ntime.sleep(3600)\n")
     for number in range(3):
         stack.site(f"quick{number}.test", "Quick", GOOD)
-    request = b"POST /%d HTTP/1.1\r\nHost: hangs.test\r\nContent-Length: 1\r\n\r\nx"
+    program = b"POST /%d HTTP/1.1\r\nHost: hangs.test\r\nContent-Length: 1\r\n\r\nx"
+    browser = b"GET /%d HTTP/1.1\r\nHost: hangs.test\r\nAccept: text/html\r\n\r\n"
     with contextlib.ExitStack() as crowd:
         for number in range(300):
             visitor = crowd.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=20))
-            visitor.sendall(request % number)
+            visitor.sendall((program, browser)[number % 2] % number)
         took = []
         for number in range(3):
             began = time.monotonic()
