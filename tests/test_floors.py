@@ -31,12 +31,12 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe service tables
-        tail templates turnstile unix_ids warmups
+        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe process_files
+        service tables tail templates turnstile unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor file_steps identities locks mount_steps
-        nginx orphans processes reaper registry server_log settings shared_files store vassal
+        bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
+        mount_steps nginx orphans processes program reaper registry server_log settings shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }

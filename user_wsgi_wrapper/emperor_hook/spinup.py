@@ -66,8 +66,12 @@ def warm(machine: Machine, domain: str) -> None:
     with locked(machine.layout, "domain", domain):
         if is_awake(machine.layout, domain):
             return
-        with _building:
-            _prepare(machine, domain)
+        found = machine.registry.find_with_identity(domain)
+        if found is None:
+            raise NoSuchSiteError(f"domain {domain}: there is no such site")
+        # whoever holds the user's lock for long must not hold up others' sites
+        with locked(machine.layout, "user", found[0].username), _building:
+            _prepare(machine, *found)
     if not probe.ping(machine.layout.socket(domain), give_up_at - time.monotonic()):
         server_log.say(
             machine.layout,
@@ -79,17 +83,12 @@ def warm(machine: Machine, domain: str) -> None:
     machine.layout.awake_mark(domain).touch()
 
 
-def _prepare(machine: Machine, domain: str) -> None:
-    """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock."""
+def _prepare(machine: Machine, site: Site, identity: Identity) -> None:
+    """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock and the user's."""
     layout = machine.layout
-    found = machine.registry.find_with_identity(domain)
-    if found is None:
-        raise NoSuchSiteError(f"domain {domain}: there is no such site")
-    site, identity = found
     text = vassal.render(site, identity, layout)
     shared_files.refresh(layout)
-    with locked(layout, "user", site.username):
-        build_chroot(machine, site, identity)
+    build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
 
@@ -105,7 +104,7 @@ def _wait_for_the_emperor(layout: Layout, domain: str) -> None:
     path = layout.socket(domain)
     deadline = time.monotonic() + EMPEROR_PATIENCE
     while time.monotonic() < deadline:
-        emperor.kick(layout)
+        emperor.kick(layout, patience=deadline - time.monotonic())  # one that was killed is soon there again
         kick_again_at = time.monotonic() + _KICK_AGAIN
         while time.monotonic() < kick_again_at:
             if probe.listens(path):

@@ -6,7 +6,6 @@ a command. `carry` is the one way a value gets into the file.
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 from user_wsgi_wrapper import inside
@@ -91,12 +90,8 @@ def write(layout: Layout, domain: str, text: str) -> bool:
     The Emperor compares modification times in whole seconds: a second change within one second is dated later.
     """
     path = layout.vassal(domain)
-    before = int(path.stat().st_mtime) if path.exists() else 0
-    if not write_if_changed(path, text, mode=0o600):
-        return False
-    if int(path.stat().st_mtime) <= before:
-        os.utime(path, (before + 1, before + 1))
-    return True
+    before = int(path.stat().st_mtime) if path.exists() else None
+    return write_if_changed(path, text, mode=0o600, later_than=before)
 
 
 def remove(layout: Layout, domain: str) -> None:
