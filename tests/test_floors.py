@@ -31,8 +31,8 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe service tables
-        tail templates turnstile unix_ids warmups
+        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection privileges probe service
+        tables tail templates turnstile unix_ids warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor file_steps identities locks mount_steps

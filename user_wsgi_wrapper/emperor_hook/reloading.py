@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import psutil
 
-from user_wsgi_wrapper.emperor_hook import deploys, probe, processes, vassal
+from user_wsgi_wrapper.emperor_hook import deploys, privileges, probe, processes, vassal
 from user_wsgi_wrapper.emperor_hook.registry import Identity
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.site import Site
@@ -73,15 +73,23 @@ def _bad_news(site: Site, found: deploys.Deploys) -> str:
 
 
 def _touch(machine: Machine, site: Site, identity: Identity) -> None:
-    """The touch is made by the tenant's own uid inside his own root: root's hands stay out of his folders."""
+    """The touch is made by the tenant's own uid inside his own root: root's hands stay out of his folders.
+
+    The tenant's processes may stop, trace and take over one of his uid. So it has nothing of the operator's: no
+    terminal, by a descriptor or as its session's, into which it could type; no environment; no keys.
+    """
     chroot = str(machine.layout.chroot(site.username))
     ids = f"--userspec={identity.uid}:{identity.gid}"
     done = subprocess.run(
         ["/usr/sbin/chroot", ids, "--groups=", chroot, "/usr/bin/sh", "-c", _TOUCH, "touch", site.wsgi_file],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="backslashreplace",
         timeout=30,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        start_new_session=True,
+        preexec_fn=privileges.give_up,  # safe: a command has but one thread
     )
     if done.returncode:
         reason = deploys.harmless(done.stderr).strip()
