@@ -1,0 +1,1 @@
+"""Attacks, run against the real stack as a tenant's own code would: each must fail."""
