@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from user_wsgi_wrapper.emperor_hook import privileges
 from user_wsgi_wrapper.emperor_hook.deploys import harmless
 
 _SAID = 4096  # bytes of its error output that are kept
@@ -19,7 +20,7 @@ class ProgramError(Exception):
 
 
 def run(argv: list[str | Path], patience: float | None = None) -> None:
-    """Run it to its end, in an environment and a session of its own, with no terminal and no open file of ours.
+    """Run it to its end, in a session and an environment of its own, with no terminal, open file or key of ours.
 
     Raises ProgramError, also if it isn't done within `patience` seconds: it is killed then. Nobody who holds on to
     its output can make this wait.
@@ -33,6 +34,7 @@ def run(argv: list[str | Path], patience: float | None = None) -> None:
         env=_ENVIRONMENT,
         cwd="/",
         start_new_session=True,
+        preexec_fn=privileges.give_up,  # safe: a command has but one thread
     ) as process:
         try:
             said = _listen(process, deadline)

@@ -6,6 +6,8 @@ a command. `carry` is the one way a value gets into the file.
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Protocol
 
 from user_wsgi_wrapper import inside
@@ -57,6 +59,12 @@ def carry(value: object) -> str:
     return text.replace("%", "%%")
 
 
+@functools.cache
+def _last_capability() -> int:
+    """The highest capability that this kernel knows, capabilities(7)."""
+    return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+
+
 def render(site: Site, identity: Identity, layout: Layout) -> str:
     """The text of the site's vassal. Raises BadValueError if a value can't be carried safely."""
     return templates.fill(
@@ -65,6 +73,7 @@ def render(site: Site, identity: Identity, layout: Layout) -> str:
         site=site,
         identity=identity,
         chroot=layout.chroot(site.username),
+        capabilities=range(_last_capability() + 1),
         home=inside.home(site.username),
         server_log=inside.log_file(site.domain, "server"),
         keep_folder=inside.keep_folder(site.username, site.domain),
