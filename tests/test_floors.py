@@ -31,8 +31,8 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection privileges probe
-        process_files service tables tail templates turnstile unix_ids waiting_room warmups
+        arguments atomic bundle config_values lookup_query mime_types mounts pages postgresql_connection privileges
+        probe process_files service tables tail templates turnstile unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks

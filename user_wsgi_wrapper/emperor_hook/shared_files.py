@@ -1,4 +1,4 @@
-"""What all chroots share, made once a host: the runtime package at inside.LIBRARY, and /bin.
+"""What all chroots share, made once a host: the runtime package at inside.LIBRARY, a table of media types, and /bin.
 
 Chroots hold both folders bound, so the folders themselves stay while their content changes under live sites. The
 package is therefore a link to one of `versions/<digest>`: a new version is written and compiled aside, then the link
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import user_wsgi_wrapper
 from user_wsgi_wrapper import inside
-from user_wsgi_wrapper.emperor_hook import atomic
+from user_wsgi_wrapper.emperor_hook import atomic, mime_types
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.layout import Layout
 
@@ -29,6 +29,7 @@ PYTHON = Path("/usr/bin/python3")  # the version of Debian's uWSGI plugin
 _NAME = "user_wsgi_wrapper"
 _BUNDLER = Path(__file__).with_name("bundle.py")
 _ENTRY = Path(inside.ENTRY).name
+_MIME_TYPES = Path(inside.MIME_TYPES).name
 State = tuple[tuple[str, int, int, int], ...]  # name, modification time in ns, size, inode
 _TOP = ("__init__.py", "inside.py", _ENTRY)
 
@@ -84,9 +85,15 @@ def _is_current(layout: Layout, files: dict[str, bytes], version: str, programs:
             and (layout.shared_library / _NAME).is_dir()
             and (layout.shared_bin / _ENTRY).read_bytes() == files[_ENTRY]
             and _stamp(layout).read_text() == _programs_state(programs)
+            and _first_line(layout.shared_library / _MIME_TYPES) == mime_types.state()
         )
     except FileNotFoundError:
         return False
+
+
+def _first_line(path: Path) -> str:
+    with path.open() as file:
+        return file.readline()
 
 
 def _link_target(version: str) -> Path:
@@ -114,6 +121,7 @@ def _install(layout: Layout, files: dict[str, bytes], version: str, python: Path
         _write_version(versions / version, files, python)
     atomic.link_if_changed(link, _link_target(version))
     atomic.write_if_changed(layout.shared_bin / _ENTRY, files[_ENTRY].decode())
+    atomic.write_if_changed(layout.shared_library / _MIME_TYPES, mime_types.render())
 
 
 def _outdated(versions: Path, wanted: set[str]) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site
 
-_LOOK_AGAIN = 0.002  # seconds between two looks at a socket that must appear
+_LOOK_AGAIN = 0.0005  # seconds between two looks at a socket that must appear, which takes one millisecond
 _KICK_AGAIN = 0.5
 _NOWHERE = "example.invalid"  # no domain, RFC 2606 section 2
 # In a crowd of cold sites a few are built at a time: the first ones start while the others' turn comes, instead of

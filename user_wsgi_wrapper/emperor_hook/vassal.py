@@ -78,6 +78,7 @@ def render(site: Site, identity: Identity, layout: Layout) -> str:
         server_log=inside.log_file(site.domain, "server"),
         keep_folder=inside.keep_folder(site.username, site.domain),
         master=inside.MASTER,
+        mime_types=inside.MIME_TYPES,
         fifo=inside.fifo(site.domain),
         error_log=inside.log_file(site.domain, "error"),
         shows_code=_shows_code(site),
