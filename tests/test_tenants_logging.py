@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,26 +100,34 @@ def environment(folder):
     }  # fmt: skip
 
 
+def logging_tests(folder, entry, group):
+    """What CPython's own tests of logging print of themselves, in a process of their own."""
+    folder.mkdir()
+    program = CPYTHON.format(root=str(ROOT), entry=entry, group=group)
+    command = [PYTHON, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_cpythons_own_logging_tests_pass_in_a_wrapped_process(tmp_path):
-    runs = []
-    for kind, entry in (("bare", ""), ("wrapped", ENTRY)):
-        for group in range(3):
-            folder = tmp_path / f"{kind}{group}"
-            folder.mkdir()
-            program = CPYTHON.format(root=str(ROOT), entry=entry, group=group)
-            command = [PYTHON, "-W", "ignore", "-c", program]
-            runs.append(
-                (kind, folder, subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=-1, stderr=-1))
-            )
+    """All that pass on a bare one. One of them takes a port anew that any process may have taken meanwhile."""
+
+    def run(kind, entry, group):
+        found = logging_tests(tmp_path / f"{kind}{group}", entry, group)
+        if found["failed"] and all("test_udp_reconnection" in text for text in found["failed"]):
+            found = logging_tests(tmp_path / f"{kind}{group}again", entry, group)
+        return found
+
     passed = {"bare": [], "wrapped": []}
-    for kind, folder, process in runs:
-        output, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors
-        found = json.loads(output.splitlines()[-1])
-        assert found["failed"] == []
-        passed[kind] += found["passed"]
-        if kind == "wrapped":
-            assert (folder / "error.log").read_text().endswith("[-] still ours\n")
+    with ThreadPoolExecutor(3) as threads:
+        for kind, entry in (("bare", ""), ("wrapped", ENTRY)):
+            for found in threads.map(run, [kind] * 3, [entry] * 3, range(3)):
+                assert found["failed"] == []
+                passed[kind] += found["passed"]
+    logs = [path.read_text() for path in tmp_path.glob("wrapped*/error.log")]
+    assert len(logs) >= 3
+    assert all(log.endswith("[-] still ours\n") for log in logs)
     assert len(passed["bare"]) > 200
     assert sorted(passed["wrapped"]) == sorted(passed["bare"])
 
