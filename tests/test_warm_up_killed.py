@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import live_stack
 from tests.live import LiveStack, mounts_beneath
-from tests.test_chroot import before_changes
+from tests.test_chroot import before_changes, killed
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import sites, spinup, vassal
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, open_registry
@@ -48,41 +48,21 @@ def add(machine: Machine, stack: LiveStack, user: str) -> str:
     return domain
 
 
-def killed(work: Callable[[], object], after: int) -> bool:
-    """Do `work()` in a child that is killed, as by kill -9, before its `after`-th step; False if it came to its end.
+def before_writes(act: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have act(name) called before each change of a chroot, each write and each renaming."""
 
-    A step is whatever changes the disk or the mounts, a write to a pipe or a file, and a connection's first byte.
-    """
-    child = os.fork()
-    if child == 0:
-        left = [after]
+    def write(descriptor: int, data: bytes) -> int:
+        act("write")
+        return real_write(descriptor, data)
 
-        def count(_: str) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                os._exit(9)
+    def replace(source: str, target: str) -> None:
+        act("replace")
+        real_replace(source, target)
 
-        def write(descriptor: int, data: bytes) -> int:
-            count("write")
-            return real_write(descriptor, data)
-
-        def replace(source: str, target: str) -> None:
-            count("replace")
-            real_replace(source, target)
-
-        real_write, real_replace = os.write, os.replace
-        try:
-            patch = pytest.MonkeyPatch()
-            before_changes(count, patch)
-            patch.setattr(os, "write", write)
-            patch.setattr(os, "replace", replace)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, 9)
-    return status == 9
+    real_write, real_replace = os.write, os.replace
+    before_changes(act, monkeypatch)
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "replace", replace)
 
 
 class Watcher:
@@ -122,7 +102,7 @@ def test_a_warm_up_killed_before_any_step_is_healed_by_the_next_request(stack: L
                     user = f"Cut{after}"
                 domain = add(machine, stack, user)
                 domains[domain] = user
-                went_on = killed(lambda domain=domain: spinup.warm(machine, domain), after)
+                went_on = killed(lambda domain=domain: spinup.warm(machine, domain), after, before_writes)
                 reply = stack.request(domain)
                 assert (reply.status, reply.text) == (200, "here"), f"{kind} site, killed before step {after}"
                 rounds[kind] += 1
@@ -149,7 +129,7 @@ def test_a_removal_killed_before_any_step_can_be_done_again(stack: LiveStack, ma
         spinup.warm(machine, domain) if after % 5 == 1 else spinup.build_chroot(
             machine, machine.registry.get(domain), machine.registry.identity(user)
         )
-        went_on = killed(lambda domain=domain: sites.remove(machine, domain, purge=True), after)
+        went_on = killed(lambda domain=domain: sites.remove(machine, domain, purge=True), after, before_writes)
         if went_on and machine.registry.find(domain) is not None:
             sites.remove(machine, domain, purge=True)
         with pytest.raises(NoSuchSiteError):
