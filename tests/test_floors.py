@@ -97,6 +97,7 @@ LATE = {
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.failure": {"traceback"},
+    f"{RUNTIME}.kept": {"linecache"},
     f"{RUNTIME}.server_memory": {"ctypes"},
     f"{RUNTIME}.succession": {"ctypes"},
     f"{RUNTIME}.worker": {f"{RUNTIME}.post_mortem", f"{RUNTIME}.server_memory"},
