@@ -17,7 +17,7 @@ from user_wsgi_wrapper.layout import Layout
 PACKAGE = ROOT / "user_wsgi_wrapper"
 MODULES = bundle.order(PACKAGE)
 APP = """
-import json, sys
+import gc, json, sys
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -30,7 +30,7 @@ def application(environ, start_response):
         told[name] = [module.__name__, module.__file__, module.__package__, getattr(module, "__path__", None),
                       spec.name, spec.origin, spec.has_location, spec.cached, type(module.__loader__).__name__, files]
     names = sorted(name for name in sys.modules if "wsgi_file" not in name)
-    return [json.dumps([names, told, "gc" in sys.modules and sys.modules["gc"].isenabled()]).encode()]
+    return [json.dumps([names, told, gc.isenabled()]).encode()]
 
 def one_of(code, name):
     return code.co_filename.endswith("/" + name.rpartition(".")[2] + ".py")
@@ -89,20 +89,32 @@ def test_a_bundle_is_made_use_of(copy, tmp_path):
     assert "user_wsgi_wrapper.runtime.core" in told(tmp_path, copy)[1]
 
 
+def arguments_of(code):
+    """What a bundle's code calls unpack with."""
+    return next(one for one in code.co_consts if isinstance(one, tuple) and len(one) == 2)
+
+
 def broken():
     magic = importlib.util.MAGIC_NUMBER
     whole = bundle.render(PACKAGE, PACKAGE)
-    unpack, builtin, parts = marshal.loads(whole[len(magic) :])
+    code = marshal.loads(whole[len(magic) :])
+    standard, parts = arguments_of(code)
     raising = compile("raise OSError('broken')", "x", "exec")
     last = (*parts[:-1], (*parts[-1][:3], raising))
+
+    def bundled(*arguments):
+        consts = [arguments if one == (standard, parts) else one for one in code.co_consts]
+        return magic + marshal.dumps(code.replace(co_consts=tuple(consts)))
+
     yield "empty", b""
     yield "another interpreter's", b"\0\0\r\n" + whole[len(magic) :]
     yield "cut off", whole[: len(whole) // 2]
     yield "without its end", whole[:-1]
     yield "nothing but zeros behind its head", magic + bytes(len(whole))
     yield "of another form", magic + marshal.dumps(7)
-    yield "without parts", magic + marshal.dumps((unpack, builtin, ()))
-    yield "with a part that raises", magic + marshal.dumps((unpack, builtin, last))
+    yield "without parts", bundled(standard, ())
+    yield "with a part that raises", bundled(standard, last)
+    yield "with an extension that isn't there", bundled((("mmap", "/nowhere/mmap.so"),), parts)
 
 
 BROKEN = dict(broken())
@@ -195,7 +207,7 @@ def lines(code):
 
 
 def test_it_names_files_as_those_who_read_it_see_them(installed):
-    _, _, parts = marshal.loads(file_in(installed).read_bytes()[len(importlib.util.MAGIC_NUMBER) :])
+    _, parts = arguments_of(marshal.loads(file_in(installed).read_bytes()[len(importlib.util.MAGIC_NUMBER) :]))
     wanted = f"/opt/user_wsgi_wrapper/versions/{installed.parent.name}/user_wsgi_wrapper/"
     assert all(code.co_filename == wanted + file for _, file, _, code in parts)
 

@@ -67,8 +67,11 @@ def before_changes(act, monkeypatch):
     monkeypatch.setattr(mounts, "_syscall", syscall)
 
 
-def killed(work, after):
-    """Do `work()` in a child that is killed before its `after`-th change; False if it came to its end."""
+def killed(work, after, watch=before_changes):
+    """Do `work()` in a child that is killed before its `after`-th change; False if it came to its end.
+
+    `watch(act, monkeypatch)` has act(name) called before each change.
+    """
     child = os.fork()
     if child == 0:
         left = [after]
@@ -79,7 +82,7 @@ def killed(work, after):
                 os._exit(9)
 
         try:
-            before_changes(count, pytest.MonkeyPatch())
+            watch(count, pytest.MonkeyPatch())
             work()
             os._exit(0)
         finally:

@@ -67,6 +67,14 @@ def test_any_text_becomes_valid_harmless_utf_8(sample):
     assert not any(127 <= ord(character) < 160 or character in "\u2028\u2029" for character in shown)
 
 
+@pytest.mark.parametrize("character", ["\x9b", "\x85", "\u2028", "\u2029"])
+def test_no_character_is_put_together_again_of_bytes_that_were_decoded_one_by_one(character):
+    """Whoever has a visitor's bytes in two pieces may decode each by itself; a terminal would see them together."""
+    pieces = [bytes([byte]).decode("utf-8", "surrogateescape") for byte in character.encode()]
+    shown = encode(harmless("".join(pieces) + "[2J")).decode("utf-8")
+    assert shown == harmless(character) + "[2J" != character + "[2J"
+
+
 @given(st.text(st.characters(min_codepoint=32, exclude_categories=("Cc", "Cs", "Zl", "Zp"))))
 def test_printable_text_is_written_as_it_is(sample):
     assert encode(harmless(sample)).decode() == sample

@@ -31,12 +31,12 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mounts pages postgresql_connection probe service tables
-        tail templates turnstile unix_ids warmups
+        arguments atomic bundle config_values lookup_query mime_types mounts pages postgresql_connection privileges
+        probe process_files service tables tail templates turnstile unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
-        bases cgroups checkup chroot chroot_plan config database deploys door emperor file_steps identities
-        limit_watch limits locks mount_steps nginx orphans processes reaper registry server_log settings
+        bases cgroups checkup chroot chroot_plan config database deploys door emperor ending file_steps identities
+        limit_watch limits locks mount_steps nginx orphans processes program reaper registry server_log settings
         shared_files store vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
@@ -98,6 +98,7 @@ LATE = {
     f"{RUNTIME}.error_log": {"json"},
     f"{RUNTIME}.error_page": {"json"},
     f"{RUNTIME}.failure": {"traceback"},
+    f"{RUNTIME}.kept": {"linecache"},
     f"{RUNTIME}.server_memory": {"ctypes"},
     f"{RUNTIME}.succession": {"ctypes"},
     f"{RUNTIME}.worker": {f"{RUNTIME}.post_mortem", f"{RUNTIME}.server_memory"},

@@ -231,3 +231,30 @@ def test_a_head_request_has_no_body(client_of):
     """RFC 9110 section 9.3.2."""
     response = ask(client_of(Warmer(NeverStartedError("hangs"))), method="HEAD")
     assert (response.status_code, response.data) == (500, b"")
+
+
+def test_sites_that_hang_keep_no_other_from_being_warmed(client_of):
+    """More of them than initialize has threads, each with someone who waits for it."""
+    gate = threading.Event()
+
+    class Warm:
+        may_end = gate
+
+        def __call__(self, domain):
+            assert not domain.startswith("hangs") or gate.wait(20)
+
+    client, statuses = client_of(Warm(), threads=8), []
+
+    def visit(number):
+        statuses.append(ask(client, f"/initialize_webapp/http/hangs{number}.test", method="POST").status_code)
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        assert ask(client, "/initialize_webapp/http/quick.test", method="POST").status_code == 200
+    assert statuses == []
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert statuses == [200] * 30

@@ -304,3 +304,13 @@ def test_json_logs_need_no_module_that_the_tenant_sees(tmp_path):
         record = json.loads(wait_for(server.log, "the record").splitlines()[-1])
         assert record["request_id"] == ID
         assert "LookupError: for the log" in record["exc_info"]
+
+
+def test_keeping_a_version_loads_nothing_of_the_standard_library(tmp_path):
+    """Each worker of a site does: what it takes is memory of every site."""
+    program = """
+        before = set(sys.modules)
+        late.load("user_wsgi_wrapper.runtime.kept")
+        print(*sorted(name for name in late._modules if name not in before and "user_wsgi_wrapper" not in name))
+    """
+    assert run(program, tmp_path).split() == []

@@ -61,6 +61,11 @@ def test_a_site_never_asked_for_wakes_on_its_first_request(stack: LiveStack) -> 
     )
 
 
+def test_when_it_says_that_it_serves_what_wakes_sites_is_loaded(stack: LiveStack) -> None:
+    """Or the first visitor after a start would wait for it."""
+    assert "WSGI app 0 " in (stack.layout.own_logs_dir / "initialize.log").read_text()
+
+
 def test_two_tenants_have_two_uids_and_two_gids(stack: LiveStack) -> None:
     """No tenant shares a uid, a gid or a supplementary group with another."""
     stack.site("one.test", "One", PLAIN)

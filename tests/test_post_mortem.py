@@ -132,6 +132,17 @@ def test_the_server_s_log_says_how(box, tmp_path, log, said):
     assert not found.is_meant
 
 
+@pytest.mark.parametrize(
+    ("timeout", "said"), [("0:04:59.500000", "it took longer than"), ("0:00:10", "it ended itself")]
+)
+def test_a_first_request_that_faulthandler_ended_took_too_long(box, tmp_path, timeout, said):
+    """Told by the time it waited from the dumps that are made in case a look comes late."""
+    box.flags[0] = 1
+    box.write_dump(f"Timeout ({timeout})!\n" + fault())
+    left = remains(box, tmp_path)
+    assert ending(left, f"DAMN ! worker 1 (pid: {left.pid}) died :( trying respawn ...").text.startswith(said)
+
+
 def test_a_kill_for_want_of_memory_is_told_from_other_kills(box, tmp_path):
     box.flags[0] = 1
     left = remains(box, tmp_path)

@@ -275,7 +275,7 @@ def test_a_process_that_ends_between_the_check_and_the_signal_is_no_error(tenant
     assert [reaped.outcome for reaped in reaper.reap(found)] in (["gone"], ["terminated"])
 
 
-@pytest.mark.parametrize("pid", [0, 1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, 1, os.getpid()], ids=["0", "1", "own"])
 def test_init_and_oneself_are_never_signalled(pid, monkeypatch):
     monkeypatch.setattr(signal, "pidfd_send_signal", None)
     me = psutil.Process(pid or 1)
@@ -398,9 +398,9 @@ def test_vassals_of_a_killed_emperor_are_orphans_with_their_domain(emperor, layo
     assert processes_of(tenant.uid) == []
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "0", "99999999999999999999", "\0", f"{os.getpid()}\n", "1\n"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "99999999999999999999", "\0", "{own}\n", "1\n"])
 def test_a_pid_file_that_names_no_emperor_names_nobody(layout, text):
-    layout.emperor_pidfile.write_text(text)
+    layout.emperor_pidfile.write_text(text.format(own=os.getpid()))
     assert reaper.emperor_pids(layout) == NONE
     layout.emperor_pidfile.unlink()
     assert reaper.emperor_pids(layout) == NONE

@@ -480,6 +480,19 @@ def test_a_site_that_was_added_comes_before_the_query(config: Config) -> None:
     registry.close()
 
 
+def test_a_site_and_its_user_s_identity_are_found_together(config: Config) -> None:
+    """As by find() and identity(): of one that was added, of one that the query tells of, of one that isn't there."""
+    make_operators_tables(config, ("a.example", "Alice"))
+    registry = open_registry(with_lookup(config, THE_SEED_QUERY), LAYOUT)
+    registry.add(FULL)
+    for domain in (FULL.domain, "a.example"):
+        found = registry.find(domain)
+        assert found is not None
+        assert registry.find_with_identity(domain) == (found, registry.identity(found.username))
+    assert registry.find_with_identity("nobody.example") is None
+    registry.close()
+
+
 def test_a_query_means_what_it_says(config: Config, server: SQLite | Server) -> None:
     """Percent signs, colons, casts, modulo, comments and quoted placeholders need no escaping."""
     make_operators_tables(config, ("one.example", "Alice"), ("two.example", "Bob"))

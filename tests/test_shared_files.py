@@ -200,7 +200,7 @@ def test_what_a_killed_refresh_left_is_made_good(layout, package, programs):
     """Half a version, a temporary link and a foreign file in /bin don't survive the next refresh."""
     refresh(layout, package, programs)
     set_version(package, 2)
-    version = shared_files._digest(shared_files._read_package(package), shared_files.PYTHON)
+    _, version = shared_files._read(package, os.path.realpath(shared_files.PYTHON), shared_files._state(package))
     half = layout.shared_library / "versions" / f"{version}.new" / "user_wsgi_wrapper"
     half.mkdir(parents=True)
     (half / "inside.py").write_text("VERSI")

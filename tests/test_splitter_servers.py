@@ -1,5 +1,6 @@
 """The configurations that operators copy, run by the real servers: as many lines in the logs as requests made."""
 
+import functools
 import pathlib
 import re
 import shutil
@@ -132,12 +133,20 @@ def test_apache_every_request_is_a_line_in_its_hosts_log(apache, folder):
     )
 
 
+def unseen(folder, known):
+    """The process ids of new splitters that survive SIGTERM: env(1) has made way for them."""
+    command = f"^{sys.executable} -m log_splitter --directory {folder}/logs"
+    return set(subprocess.run(["pgrep", "-f", command], capture_output=True, text=True).stdout.split()) - known
+
+
 def test_apache_a_graceful_restart_in_between_loses_no_line(apache, folder):
     port, process = apache
+    known = set()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(lambda: [ask(port, [number]) for number in range(1500)])
         for seen in (50, 500, 1000):
             wait_for(lambda seen=seen: count(folder) > seen, "the requests arrive")
+            known |= wait_for(functools.partial(unseen, folder, frozenset(known)), "the newest splitter is there")
             process.send_signal(signal.SIGUSR1)
         asking.result()
     wait_for(lambda: count(folder) >= 1500, "all lines")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ sys.path.append({root!r})
 {entry}
 import unittest
 from test import test_logging
+def reconnect(case, whole=test_logging.SysLogHandlerTest.test_udp_reconnection):
+    if case.server_exception:  # as its neighbor does
+        case.skipTest(case.server_exception)
+    whole(case)
+test_logging.SysLogHandlerTest.test_udp_reconnection = reconnect
 class Result(unittest.TestResult):
     passed = []
     def addSuccess(self, test):
@@ -99,28 +105,38 @@ def environment(folder):
     }  # fmt: skip
 
 
+def logging_tests(folder, entry, group):
+    """What CPython's own tests of logging print of themselves, in a process of their own."""
+    folder.mkdir()
+    program = CPYTHON.format(root=str(ROOT), entry=entry, group=group)
+    command = [PYTHON, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_cpythons_own_logging_tests_pass_in_a_wrapped_process(tmp_path):
-    runs = []
-    for kind, entry in (("bare", ""), ("wrapped", ENTRY)):
-        for group in range(3):
-            folder = tmp_path / f"{kind}{group}"
-            folder.mkdir()
-            program = CPYTHON.format(root=str(ROOT), entry=entry, group=group)
-            command = [PYTHON, "-W", "ignore", "-c", program]
-            runs.append(
-                (kind, folder, subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=-1, stderr=-1))
-            )
-    passed = {"bare": [], "wrapped": []}
-    for kind, folder, process in runs:
-        output, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors
-        found = json.loads(output.splitlines()[-1])
-        assert found["failed"] == []
-        passed[kind] += found["passed"]
-        if kind == "wrapped":
-            assert (folder / "error.log").read_text().endswith("[-] still ours\n")
+    """All that pass on a bare one. One of them takes a port anew that any process may have taken meanwhile."""
+
+    def run(kind, entry, group):
+        found = logging_tests(tmp_path / f"{kind}{group}", entry, group)
+        if found["failed"] and all("test_udp_reconnection" in text for text in found["failed"]):
+            found = logging_tests(tmp_path / f"{kind}{group}again", entry, group)
+        return found
+
+    passed: dict[str, set[str]] = {"bare": set(), "wrapped": set()}
+    skipped = set()
+    with ThreadPoolExecutor(3) as threads:
+        for kind, entry in (("bare", ""), ("wrapped", ENTRY)):
+            for found in threads.map(run, [kind] * 3, [entry] * 3, range(3)):
+                assert found["failed"] == []
+                passed[kind] |= set(found["passed"])
+                skipped |= set(found["skipped"])
+    logs = [path.read_text() for path in tmp_path.glob("wrapped*/error.log")]
+    assert len(logs) >= 3
+    assert all(log.endswith("[-] still ours\n") for log in logs)
     assert len(passed["bare"]) > 200
-    assert sorted(passed["wrapped"]) == sorted(passed["bare"])
+    assert passed["wrapped"] - skipped == passed["bare"] - skipped
 
 
 @pytest.mark.parametrize("setup", SETUPS)

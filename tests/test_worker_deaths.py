@@ -154,6 +154,17 @@ def test_harakiri_leaves_the_python_stack_of_the_request(version, path, threads)
         assert len(re.findall("the worker died", server.log())) == 1
 
 
+@THREADS
+def test_a_new_worker_s_first_request_leaves_its_stack_too(threads):
+    """Though C code holds the interpreter's lock before any other thread has had it."""
+    with BareUwsgi(APPS / "dies", threads, more=["harakiri=2"]) as server:
+        os.kill(int(server.get("/").body), signal.SIGKILL)
+        assert ask(server, "/hold").status is None
+        lines = told(server)
+        assert "it took longer than the 2 s that a request may (harakiri)" in lines[0]
+        assert re.search(r'/www/wsgi\.py", line \d+,? in application', "\n".join(lines))
+
+
 def test_a_request_that_ends_just_in_time_leaves_no_record():
     """What was written down of it in case it wouldn't is forgotten."""
     with BareUwsgi(APPS / "dies", more=["harakiri=3"]) as server:

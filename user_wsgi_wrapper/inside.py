@@ -15,6 +15,8 @@ ENTRY = "/bin/user_wsgi_wrapper.py"
 LIBRARY = "/opt/user_wsgi_wrapper"
 # What the master of a vassal runs.
 MASTER = f"{LIBRARY}/user_wsgi_wrapper/runtime/master.py"
+# What uWSGI sends static files by.
+MIME_TYPES = f"{LIBRARY}/mime.types"
 
 LOG_KINDS = ("access", "error", "server")
 

@@ -3,7 +3,7 @@
 Any other WSGI server takes it too: `from user_wsgi_wrapper.user_wsgi_wrapper import application`.
 """
 
-import gc
+# Short, as the server compiles it at each start.
 import marshal
 import os
 import sys
@@ -14,35 +14,18 @@ _here = os.path.dirname(os.path.abspath(__file__))
 if not os.path.isdir(_here + "/runtime"):  # a copy of this file, in a chroot
     # inside.LIBRARY, where the package is a link to its current version: all imports must be from one
     _here = os.path.realpath("/opt/user_wsgi_wrapper/user_wsgi_wrapper")
-_library = os.path.dirname(_here)
 _standard = os.path.dirname(os.path.abspath(os.__file__))
-
-
-def _unbundle() -> None:
-    """Make all modules of one file; without it, or if it is another interpreter's, they are imported one by one."""
-    try:
-        with open(f"{_here}/runtime/__pycache__/bundle.{sys.implementation.cache_tag}.bin", "rb") as file:
-            content = file.read()
-        if content.startswith(MAGIC_NUMBER):
-            code, *arguments = marshal.loads(memoryview(content)[len(MAGIC_NUMBER) :])  # noqa: S302
-            names: dict = {}  # type: ignore[type-arg]
-            exec(code, names)  # noqa: S102
-            names["unpack"](_here, *arguments)
-    except Exception:  # noqa: S110
-        pass
-
-
 try:
     # The tenant's folder comes first on sys.path, as '' and '.': none of his modules may stand in for one of ours.
-    sys.path[:] = [_library, *(entry for entry in _path if entry.startswith(_standard) and "-packages" not in entry)]
-    _collects = gc.isenabled()
-    gc.disable()  # what is made here stays, and looking through it again and again takes half as long as making it
-    try:
-        _unbundle()
-        from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
-    finally:
-        if _collects:
-            gc.enable()
+    sys.path[:] = [os.path.dirname(_here), _standard, _standard + "/lib-dynload"]
+    try:  # all modules of one file; without it, or if it is another interpreter's, they are imported one by one
+        with open(f"{_here}/runtime/__pycache__/bundle.{sys.implementation.cache_tag}.bin", "rb", 0) as _file:
+            if _file.read(len(MAGIC_NUMBER)) == MAGIC_NUMBER:
+                exec(marshal.loads(_file.read()), {"folder": _here})  # noqa: S102, S302
+    except Exception:  # noqa: S110
+        pass
+    from user_wsgi_wrapper.runtime.wrapper import Settings, build_application
+
     application = build_application(Settings.from_environ(os.environ), _path)
 except BaseException:
     sys.path[:] = _path

@@ -1,1 +1,1 @@
-"""Attacks by tenants and visitors, run in the real stack: each must fail."""
+"""Attacks: what a hostile tenant and a hostile visitor try, each as a test that the defence makes fail for them."""

@@ -111,14 +111,17 @@ def test_download_of_50_mb_is_intact(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("asked", ["bytes=1000-1999", "bytes=1048000-", "bytes=-500", "bytes=0-0"])
 def test_part_of_a_file_is_the_part_that_was_asked_for(tenant: Tenant, asked: str) -> None:
-    """A Range is answered by the application's own rules: with exactly that part, or with the whole file."""
+    """A Range is answered by the application's own rules: with exactly that part, or with the whole file.
+
+    The last bytes can't be asked for: the front spares sites what uWSGI can't answer.
+    """
     content = os.urandom(MIB)
     tenant.put("part.bin", content)
     first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", asked).groups()
     start = int(first) if first else MIB - int(last)
     end = int(last) if first and last else MIB - 1
     page = tenant.browser().request("/files/part.bin", headers={"Range": asked})
-    if tenant.application in WITH_RANGES:
+    if tenant.application in WITH_RANGES and first:
         assert page.status == 206
         assert page.headers["Content-Range"] == f"bytes {start}-{end}/{MIB}"
         assert page.body == content[start : end + 1]

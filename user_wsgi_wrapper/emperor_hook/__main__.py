@@ -15,6 +15,7 @@ from typing import Any
 from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
+    deploys,
     processes,
     reaper,
     reloading,
@@ -228,13 +229,19 @@ def _chosen_lines(path: Path, arguments: argparse.Namespace) -> Iterable[bytes]:
 
 
 def _write_lines(lines: Iterable[bytes]) -> None:
+    # a terminal obeys what a tenant has written; a pipe gets it as it is
+    is_shown = sys.stdout.isatty()
     try:
         for line in lines:
-            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.write(_harmless(line) if is_shown else line)
             sys.stdout.buffer.flush()
     except (BrokenPipeError, KeyboardInterrupt):
         # whoever read has had enough; nothing more must be written at exit
         sys.stdout = None
+
+
+def _harmless(line: bytes) -> bytes:
+    return deploys.harmless(line.decode(errors="backslashreplace")).encode()
 
 
 def _reap(arguments: argparse.Namespace) -> int:

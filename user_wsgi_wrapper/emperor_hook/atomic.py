@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
-    """Make `path` hold `text`; True if it didn't before. A reader sees the old file or the new one."""
+def write_if_changed(path: Path, text: str, mode: int = 0o644, later_than: int | None = None) -> bool:
+    """Make `path` hold `text`; True if it didn't before. A reader sees the old file or the new one.
+
+    The new one is dated after the second `later_than`, if that is given: in the future, if need be.
+    """
     data = text.encode()
     try:
         if path.read_bytes() == data:
@@ -24,6 +27,9 @@ def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)
             file.write(data)
+            file.flush()
+            if later_than is not None and int(os.fstat(descriptor).st_mtime) <= later_than:
+                os.utime(descriptor, (later_than + 1,) * 2)
     return True
 
 

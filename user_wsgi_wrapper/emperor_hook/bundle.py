@@ -6,7 +6,8 @@ writes PACKAGE/runtime/__pycache__/bundle.<interpreter>.bin, the entry's and eve
 PACKAGE, which those who read it see as SEEN_AS. It is run by the interpreter that will read it, hence a program
 without any import of this package. What a module says to type checkers and readers alone (annotations, docstrings,
 TYPE_CHECKING) is left out, its lines keep their numbers. The bundle is the interpreter's magic number for byte code,
-then `(code of runtime/unpack.py, arguments of unpack)` as marshal has it.
+then a code as marshal has it, which is run with `folder` as PACKAGE's path: it is runtime/unpack.py's, and a call of
+unpack whose arguments are constants of its own.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import marshal
 import os
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import CodeType
 
 ENTRY = "user_wsgi_wrapper.py"
 UNPACK = "runtime/unpack.py"
+_ARGUMENTS = "arguments"  # in the call that is compiled: these take its place
 
 
 def main() -> None:
@@ -39,13 +42,31 @@ def render(package: Path, seen_as: Path) -> bytes:
     """The bundle's content. Raises OSError or SyntaxError if a module can't be read or compiled."""
     modules = order(package)
     needed = {name for path in modules.values() for name in imported(parse(path))}
-    builtin = sorted(needed & set(sys.builtin_module_names))
     parts = []
     for name, path in modules.items():
         file = str(path.relative_to(package))
         parts.append((name, file, path.name == "__init__.py", compiled(path, seen_as / file)))
-    unpack = compiled(package / UNPACK, seen_as / UNPACK)
-    return importlib.util.MAGIC_NUMBER + marshal.dumps((unpack, tuple(builtin), tuple(parts)))
+    code = program(package / UNPACK, seen_as / UNPACK, (tuple(standard(needed)), tuple(parts)))
+    return importlib.util.MAGIC_NUMBER + marshal.dumps(code)
+
+
+def standard(needed: set[str]) -> Iterator[tuple[str, str]]:
+    """Which of these modules the interpreter has in C, and the file of each, "" for those of its own."""
+    for name in sorted(needed):
+        if name in sys.builtin_module_names:
+            yield name, ""
+        elif name in sys.stdlib_module_names:
+            spec = importlib.util.find_spec(name)
+            if spec is not None and isinstance(spec.loader, ExtensionFileLoader):
+                yield name, str(spec.origin)
+
+
+def program(unpack: Path, seen_as: Path, arguments: tuple[object, ...]) -> CodeType:
+    """The code that calls unpack."""
+    tree = parse(unpack)
+    tree.body += ast.parse(f"unpack(folder, *{_ARGUMENTS!r})").body
+    code = compile(tree, str(seen_as), "exec", dont_inherit=True, optimize=2)
+    return code.replace(co_consts=tuple(arguments if one == _ARGUMENTS else one for one in code.co_consts))
 
 
 def order(package: Path) -> dict[str, Path]:

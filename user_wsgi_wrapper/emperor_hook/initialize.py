@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.limit_watch import LimitWatch
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
+from user_wsgi_wrapper.emperor_hook.waiting_room import WaitingRoom
 from user_wsgi_wrapper.emperor_hook.warmups import Warmups
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, parse_domain
@@ -46,6 +46,8 @@ _PAGES: tuple[tuple[type[BaseException], pages.Page], ...] = (
 )
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
+# Sites that never come up keep their warm-ups for a minute, though nobody waits for them: hundreds may hang.
+_WARMUPS_A_THREAD = 8
 _MARGIN = 5.0  # seconds, for what a warm-up does beside waiting for a worker
 
 log = logging.getLogger("user_wsgi_wrapper.initialize")
@@ -62,7 +64,8 @@ class Initialize:
     def __init__(self, warm: Callable[[str], None], warm_config: configuration.Warm) -> None:
         self._warm = warm
         self._config = warm_config
-        self._warmups = Warmups(self._warm_and_log, warm_config.threads)
+        self._warmups = Warmups(self._warm_and_log, _WARMUPS_A_THREAD * warm_config.threads)
+        self._room = WaitingRoom(warm_config.threads, warm_config.page_after)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer nginx (PEP 3333). REQUEST_ID, SITE_STATUS and SITE_CONNECT_TIME are nginx's parameters."""
@@ -92,7 +95,7 @@ class Initialize:
         is_shown = request.method in _SAFE_TO_REPEAT and _asks_for_a_page(request)
         patience = self._config.page_after if is_shown else self._config.give_up_after + _MARGIN
         warmup = self._warmups.join(domain)
-        if warmup not in wait([warmup], timeout=patience).done:
+        if not self._room.wait(domain, warmup, patience):
             return pages.WAKING if is_shown else pages.WAKING_UNSEEN
         error = warmup.exception()  # whatever it is, the visitor gets an answer; _warm_and_log told it
         return None if error is None else page_for(error)
@@ -145,6 +148,7 @@ def from_environment() -> Initialize:
     chosen = os.environ.get(CONFIG_VARIABLE)
     config = configuration.load(layout, Path(chosen) if chosen else None)
     machine = spinup.Machine(layout, config, open_registry(config, layout))
+    spinup.get_ready(machine)
     LimitWatch(layout, config.limits.log_size).start()
     return Initialize(lambda domain: warm_known(machine, domain), config.warm)
 

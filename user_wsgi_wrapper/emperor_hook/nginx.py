@@ -20,6 +20,8 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
 _STRANGERS_OF_ONE, _STRANGERS = 5, 20
 # How many requests may be under way at once: one address's to one site, and all to one site.
 _REQUESTS_OF_ONE, _REQUESTS_OF_SITE = 200, 1000
+# What no visitor is ever shown, as runtime.beneath has it: the beginnings of names after their dot.
+_SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
@@ -93,6 +95,7 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         strangers=_STRANGERS,
         requests_of_one=_REQUESTS_OF_ONE,
         requests_of_site=_REQUESTS_OF_SITE,
+        secrets=_Quoted("|".join(_SECRETS)),
     )
 
 

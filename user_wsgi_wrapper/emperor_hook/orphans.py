@@ -14,6 +14,7 @@ from typing import Protocol
 
 import psutil
 
+from user_wsgi_wrapper.emperor_hook import process_files
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, parse_domain
 
@@ -61,18 +62,15 @@ def emperor_pids(layout: Layout) -> frozenset[int]:
     """The pid in the Emperor's pid file if a living uWSGI has it that runs this layout's Emperor; else none."""
     try:
         process = psutil.Process(int(layout.emperor_pidfile.read_text()))
-        found = _is_uwsgi(process) and any(_is_emperor_of(layout, process, word) for word in process.cmdline())
+        # a tenant can run a uWSGI under this very pid, once the Emperor is dead
+        found = _is_emperor(process) and any(_is_emperor_of(layout, process, word) for word in process.cmdline())
     except (OSError, ValueError, OverflowError, psutil.Error):
         return frozenset()
     return frozenset({process.pid}) if found else frozenset()
 
 
 def _is_uwsgi(process: psutil.Process) -> bool:
-    try:
-        program = Path(process.exe()).name
-    except psutil.AccessDenied:  # a container's init may hide it even from root
-        program = process.name()
-    return process.status() != psutil.STATUS_ZOMBIE and program.startswith("uwsgi")
+    return process.status() != psutil.STATUS_ZOMBIE and process_files.program(process.pid).startswith("uwsgi")
 
 
 def _is_emperor_of(layout: Layout, process: psutil.Process, word: str) -> bool:
@@ -184,8 +182,8 @@ def _is_emperor(process: psutil.Process) -> bool:
 
 def _describe(process: psutil.Process, uid: int, username: str) -> Orphan:
     status = ZOMBIE if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else RUNNING
-    words = process.cmdline() if status == RUNNING else []
-    command = " ".join(words).strip() or process.name()
+    command = process_files.command_line(process.pid) if status == RUNNING else ""
+    command = command or process_files.name(process.pid)
     return Orphan(
         pid=process.pid,
         create_time=process.create_time(),
@@ -201,7 +199,7 @@ def _describe(process: psutil.Process, uid: int, username: str) -> Orphan:
 def _domain(process: psutil.Process, title: str) -> str | None:
     """What the vassal told its children; uWSGI's own processes carry the domain as the first word of their title."""
     with suppress(psutil.Error, OSError):
-        told = process.environ().get("SITE_DOMAIN", "")
+        told = process_files.variable(process.pid, "SITE_DOMAIN")
         with suppress(BadValueError):
             return parse_domain(told)
         if _is_uwsgi(process):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from user_wsgi_wrapper.emperor_hook import deploys, vassal
+from user_wsgi_wrapper.emperor_hook import deploys, process_files, vassal
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
@@ -77,8 +77,8 @@ def _runs_as(process: psutil.Process, uid: int) -> bool:
 
 def _title(process: psutil.Process) -> str:
     try:
-        return " ".join(process.cmdline()).strip()
-    except psutil.Error:
+        return process_files.command_line(process.pid)
+    except OSError:
         return ""
 
 

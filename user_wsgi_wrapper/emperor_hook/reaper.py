@@ -27,7 +27,7 @@ from user_wsgi_wrapper.emperor_hook.orphans import (
 )
 from user_wsgi_wrapper.layout import Layout
 
-__all__ = ["Orphan", "Reaped", "emperor_pids", "find_orphans", "reap", "reap_all"]
+__all__ = ["RUNNING", "Orphan", "Reaped", "emperor_pids", "find_orphans", "reap", "reap_all"]
 
 KILL_PATIENCE = 5.0  # seconds that the kernel has for ending a process after KILL
 _ROUNDS = 5  # of finding what was born meanwhile

@@ -60,6 +60,14 @@ class Registry:
         """The site under `domain`: one that was added, else one that the lookup query tells of."""
         return self._added(domain) or self._look_up(domain)
 
+    def find_with_identity(self, domain: str) -> tuple[Site, Identity] | None:
+        """find() and its user's identity(), in one question if both are known: a cold site's visitor waits for it."""
+        with self._store.reading() as connection:
+            site = _added(connection, domain)
+            known = None if site is None else identities.known(connection, site.username)
+        site = site or self._look_up(domain)
+        return None if site is None else (site, known or self.identity(site.username))
+
     def get(self, domain: str) -> Site:
         """The site that was added under `domain`; raises NoSuchSiteError."""
         site = self._added(domain)
@@ -161,8 +169,7 @@ class Registry:
 
     def _added(self, domain: str) -> Site | None:
         with self._store.reading() as connection:
-            row = connection.execute(sa.select(sites).where(sites.c.domain == domain)).first()
-        return None if row is None else tables.to_site(row)
+            return _added(connection, domain)
 
     def _look_up(self, domain: str) -> Site | None:
         if self._lookup is None:
@@ -216,6 +223,11 @@ def _make_lookup(config: Config) -> _Lookup | None:
 
 def _no_such_site(domain: str) -> NoSuchSiteError:
     return NoSuchSiteError(f"domain {shorten(domain)}: there is no such site")
+
+
+def _added(connection: Connection, domain: str) -> Site | None:
+    row = connection.execute(sa.select(sites).where(sites.c.domain == domain)).first()
+    return None if row is None else tables.to_site(row)
 
 
 def _owner(connection: Connection, domain: str) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 
 import psutil
 
-from user_wsgi_wrapper.emperor_hook import deploys, probe, processes, vassal
+from user_wsgi_wrapper.emperor_hook import deploys, probe, processes, program, vassal
 from user_wsgi_wrapper.emperor_hook.registry import Identity
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.site import Site
@@ -19,6 +18,7 @@ now=$(date +%s) && was=$(stat --format %Y -- "$1") || exit
 [ "$was" -lt "$now" ] || now=$((was + 1))
 exec touch --no-create --date "@$now" -- "$1"
 """
+_TOUCH_PATIENCE = 10.0  # seconds
 _LOOK_AGAIN = 0.02  # seconds
 _LAST_REQUESTS = 10.0  # seconds that the processes before have; who takes longer is at a long request, and his last
 _SLOW = 3.0  # seconds after which it is said that the outcome is waited for
@@ -39,15 +39,16 @@ def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> float | 
         return None
     identity = machine.registry.identity(site.username)
     before = processes.workers_of_site(site.domain, identity.uid)
+    told = deploys.read(machine.layout, site.username, site.domain, identity.uid)
     began, clock = time.time_ns(), time.monotonic()
     _touch(machine, site, identity)
     probe.ping(machine.layout.socket(site.domain), _SLOW)  # a site that sleeps loads what it finds
     is_told = False
     while True:
         found = deploys.read(machine.layout, site.username, site.domain, identity.uid)
-        if found.bad is not None and found.bad.at >= began:
+        if found.bad is not None and _is_new(found.bad, told.bad, began):
             raise ReloadError(_bad_news(site, found))
-        if found.good is not None and found.good.at >= began:
+        if found.good is not None and _is_new(found.good, told.good, began):
             _wait_for_the_end_of(before)
             return time.monotonic() - clock
         waited = time.monotonic() - clock
@@ -57,6 +58,12 @@ def reload(machine: Machine, site: Site, say: Callable[[str], None]) -> float | 
             is_told = True
             say(f"{site.domain}: waiting for {site.wsgi_file} to be loaded")
         time.sleep(_LOOK_AGAIN)
+
+
+def _is_new(version: deploys.Version, before: deploys.Version | None, began: int) -> bool:
+    """Whether it was decided on since `began`; also if the clock was set back since the one before was."""
+    was_set_back = before is not None and before.at > began
+    return version != before and (version.at >= began or was_set_back)
 
 
 def _wait_for_the_end_of(workers: list[psutil.Process]) -> None:
@@ -74,15 +81,10 @@ def _bad_news(site: Site, found: deploys.Deploys) -> str:
 
 def _touch(machine: Machine, site: Site, identity: Identity) -> None:
     """The touch is made by the tenant's own uid inside his own root: root's hands stay out of his folders."""
-    chroot = str(machine.layout.chroot(site.username))
+    chroot = machine.layout.chroot(site.username)
     ids = f"--userspec={identity.uid}:{identity.gid}"
-    done = subprocess.run(
-        ["/usr/sbin/chroot", ids, "--groups=", chroot, "/usr/bin/sh", "-c", _TOUCH, "touch", site.wsgi_file],
-        capture_output=True,
-        text=True,
-        errors="backslashreplace",
-        timeout=30,
-    )
-    if done.returncode:
-        reason = deploys.harmless(done.stderr).strip()
-        raise ReloadError(f"{site.domain}: {site.wsgi_file} could not be touched: {reason}")
+    shell = ("/usr/bin/sh", "-c", _TOUCH, "touch", site.wsgi_file)
+    try:
+        program.run(["/usr/sbin/chroot", ids, "--groups=", chroot, *shell], _TOUCH_PATIENCE)
+    except program.ProgramError as error:
+        raise ReloadError(f"{site.domain}: {site.wsgi_file} could not be touched: {error}") from None

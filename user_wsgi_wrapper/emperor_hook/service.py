@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from user_wsgi_wrapper.emperor_hook import privileges
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,9 +30,10 @@ class Service:
     patience: float = 10.0
 
 
-def _die_with_the_stack() -> None:
+def _before_exec() -> None:
     # prctl(2): when the stack is killed outright, its services must not go on serving half of it
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    privileges.give_up()
 
 
 def become_subreaper() -> None:
@@ -50,7 +53,7 @@ def start(service: Service) -> subprocess.Popen[bytes]:
             env={"PATH": os.defpath, "LANG": "C.UTF-8", **service.environment},
             cwd="/",
             start_new_session=True,
-            preexec_fn=_die_with_the_stack,  # safe: the stack has but one thread
+            preexec_fn=_before_exec,  # safe: the stack has but one thread
         )
 
 

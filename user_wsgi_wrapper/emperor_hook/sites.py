@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from user_wsgi_wrapper import site as law
-from user_wsgi_wrapper.emperor_hook import cgroups, chroot, nginx, processes, spinup, vassal
+from user_wsgi_wrapper.emperor_hook import chroot, ending, nginx, program, spinup, vassal
+from user_wsgi_wrapper.emperor_hook.ending import SiteError
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
-_END_PATIENCE = 10.0  # seconds that a removed site's processes have to end
-
-
-class SiteError(Exception):
-    """The operation can't be done; str() is one line fit to print."""
+__all__ = ["SiteError", "add", "change", "remove"]
 
 
 def add(machine: Machine, site: Site) -> None:
@@ -29,12 +24,13 @@ def add(machine: Machine, site: Site) -> None:
     law.check(site)
     machine.layout.socket(site.domain)
     _refuse_what_a_vassal_cannot_carry(machine, site)
-    machine.registry.add(site)
     front_uid, _ = nginx.account(machine.config.front.user)
-    plan = chroot.plan(
-        machine.layout, machine.registry.identity(site.username), (site.domain,), chroot.host_facts(), front_uid
-    )
-    chroot.build(_on_disk_only(plan, machine.layout))
+    with locked(machine.layout, "user", site.username):  # not while his last site is being purged
+        machine.registry.add(site)
+        plan = chroot.plan(
+            machine.layout, machine.registry.identity(site.username), (site.domain,), chroot.host_facts(), front_uid
+        )
+        chroot.build(_on_disk_only(plan, machine.layout))
 
 
 def _on_disk_only(plan: chroot.Plan, layout: Layout) -> chroot.Plan:
@@ -64,45 +60,38 @@ def change(machine: Machine, site: Site) -> bool:
 
 
 def remove(machine: Machine, domain: str, *, purge: bool) -> None:
-    """Forget a site and end its processes; with `purge` its logs too, and its tenant's files if this was his last.
+    """End a site's processes and forget it; with `purge` its logs too, and its tenant's files if this was his last.
 
-    Raises NoSuchSiteError or RegistryDownError with nothing changed.
+    It is forgotten when all else is done: whatever stops this half-way, a kill or an error, it can be done again.
+    Raises NoSuchSiteError or RegistryDownError with nothing changed; SiteError if its processes or files stay.
     """
     layout, registry = machine.layout, machine.registry
     site = registry.get(domain)
     identity = registry.identity(site.username)
-    registry.remove(domain)
-    last = not any(registry.sites_of(site.username))
     with locked(layout, "domain", domain), locked(layout, "user", site.username):
+        last = all(other.domain == domain for other in registry.sites_of(site.username))
         spinup.cool(layout, domain)
-        if not _have_ended(domain, identity.uid):
-            cgroups.kill(layout, domain)
-        if not _have_ended(domain, identity.uid):
-            raise SiteError(f"{domain}: its processes did not end within {_END_PATIENCE:g} s; try `reap`")
-        cgroups.remove(layout, domain)
+        ending.end_site(layout, domain, identity.uid)
         if last:
+            ending.end_tenant(layout, identity)  # while it can be told by his root folder that they are his
             chroot.tear_down(layout, site.username)
         else:
             chroot.remove_log_mount(layout, site.username, domain)
-    if purge:
-        _delete(layout.log_dir(domain))
-    if purge and last:
-        _delete(layout.storage(site.username))
-        registry.forget_user(site.username)
-
-
-def _have_ended(domain: str, uid: int) -> bool:
-    deadline = time.monotonic() + _END_PATIENCE
-    while processes.of_site(domain, uid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+        if purge:
+            _delete(layout.log_dir(domain))
+        if purge and last:
+            _delete(layout.storage(site.username))
+        registry.remove(domain)
+        if purge and last:
+            registry.forget_user(site.username)
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder that root owns, tenants' files in it and all. shutil's is proof against planted links."""
-    if not shutil.rmtree.avoids_symlink_attacks:
-        raise SiteError(f"{folder} is not deleted: this Python can't do it safely")
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Delete a folder in one of root's, tenants' files in it and all, whatever links and depths they have made.
+
+    rm(1) holds one folder open at a time and follows no link; shutil's rmtree ends at a thousand folders in another.
+    """
+    try:
+        program.run(["/usr/bin/rm", "-rf", "--one-file-system", "--", folder])
+    except program.ProgramError as error:
+        raise SiteError(f"{folder} is not deleted: {error}") from None

@@ -25,12 +25,14 @@ from user_wsgi_wrapper.emperor_hook import (
 )
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
-from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry
+from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry, RegistryDownError
+from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.layout import Layout
-from user_wsgi_wrapper.site import Site
+from user_wsgi_wrapper.site import BadValueError, Site
 
-_LOOK_AGAIN = 0.002  # seconds between two looks at a socket that must appear
+_LOOK_AGAIN = 0.0005  # seconds between two looks at a socket that must appear, which takes one millisecond
 _KICK_AGAIN = 0.5
+_NOWHERE = "example.invalid"  # no domain, RFC 2606 section 2
 # In a crowd of cold sites a few are built at a time: the first ones start while the others' turn comes, instead of
 # all being late together.
 _building = threading.BoundedSemaphore(3)
@@ -55,6 +57,15 @@ def is_awake(layout: Layout, domain: str) -> bool:
     return layout.awake_mark(domain).exists() and probe.listens(layout.socket(domain))
 
 
+def get_ready(machine: Machine) -> None:
+    """Do beforehand what the first site to be warmed would wait for. What fails now is told when a site is warmed."""
+    with contextlib.suppress(SharedFilesError):
+        shared_files.refresh(machine.layout)
+    vassal.render(Site(_NOWHERE, "nobody"), Identity("nobody", 65534, 65534), machine.layout)
+    with contextlib.suppress(RegistryDownError, BadValueError):
+        machine.registry.find_with_identity(_NOWHERE)
+
+
 def warm(machine: Machine, domain: str) -> None:
     """Bring `domain` up and let nginx find it; returns once a worker of it has answered.
 
@@ -65,8 +76,12 @@ def warm(machine: Machine, domain: str) -> None:
     with locked(machine.layout, "domain", domain):
         if is_awake(machine.layout, domain):
             return
-        with _building:
-            _prepare(machine, _find(machine.registry, domain))
+        found = machine.registry.find_with_identity(domain)
+        if found is None:
+            raise NoSuchSiteError(f"domain {domain}: there is no such site")
+        # whoever holds the user's lock for long must not hold up others' sites
+        with locked(machine.layout, "user", found[0].username), _building:
+            _prepare(machine, *found)
     if not probe.ping(machine.layout.socket(domain), give_up_at - time.monotonic()):
         server_log.say(
             machine.layout,
@@ -78,21 +93,12 @@ def warm(machine: Machine, domain: str) -> None:
     machine.layout.awake_mark(domain).touch()
 
 
-def _find(registry: Registry, domain: str) -> Site:
-    site = registry.find(domain)
-    if site is None:
-        raise NoSuchSiteError(f"domain {domain}: there is no such site")
-    return site
-
-
-def _prepare(machine: Machine, site: Site) -> None:
-    """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock."""
+def _prepare(machine: Machine, site: Site, identity: Identity) -> None:
+    """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock and the user's."""
     layout = machine.layout
-    identity = machine.registry.identity(site.username)
     text = _vassal(machine, site, identity)
     shared_files.refresh(layout)
-    with locked(layout, "user", site.username):
-        build_chroot(machine, site, identity)
+    build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
 
@@ -116,7 +122,7 @@ def _wait_for_the_emperor(layout: Layout, domain: str) -> None:
     path = layout.socket(domain)
     deadline = time.monotonic() + EMPEROR_PATIENCE
     while time.monotonic() < deadline:
-        emperor.kick(layout)
+        emperor.kick(layout, patience=deadline - time.monotonic())  # one that was killed is soon there again
         kick_again_at = time.monotonic() + _KICK_AGAIN
         while time.monotonic() < kick_again_at:
             if probe.listens(path):

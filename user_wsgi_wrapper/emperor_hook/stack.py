@@ -122,8 +122,9 @@ class Stack:
         deadline = time.monotonic() + START_PATIENCE
         while not (
             self._layout.emperor_fifo.exists()
-            and probe.listens(self._layout.initialize_socket)
             and (self._layout.run_dir / "nginx.pid").exists()
+            # an answer: its socket is there before its program is
+            and probe.ping(self._layout.initialize_socket, 1.0)
         ):
             self._raise_if_one_died()
             if time.monotonic() > deadline:

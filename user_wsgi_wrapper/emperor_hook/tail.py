@@ -8,15 +8,19 @@ import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 64 * 1024
+# A tenant can make his log a line of any length, at no cost to him: what is held of a log has bounds, in bytes.
+_MOST = 32 * 1024 * 1024  # of the last lines together
+_LONGEST = 4 * 1024 * 1024  # of a line; a longer one comes in pieces
 _LOOK_AGAIN = 0.1  # seconds
 
 
 def last_lines(path: Path, count: int) -> list[bytes]:
-    """The last `count` lines of a file, read from its end. Raises OSError."""
+    """The last `count` lines of a file, read from its end, 32 MiB at most. Raises OSError."""
     with _open(path) as file:
         return _last_lines(file, count, file.seek(0, os.SEEK_END))
 
@@ -25,7 +29,7 @@ def _last_lines(file: BinaryIO, count: int, end: int) -> list[bytes]:
     """Of what stands before `end`. Only a newline ends a line: a progress bar's carriage returns are inside one."""
     blocks: list[bytes] = []
     position, newlines = end, 0
-    while position > 0 and newlines <= count:
+    while position > max(end - _MOST, 0) and newlines <= count:
         step = min(_BLOCK, position)
         position -= step
         file.seek(position)
@@ -40,7 +44,11 @@ def with_request(path: Path, request_id: str) -> Iterator[bytes]:
     """The lines that carry a request's id: `[id]` of the error log's stamp, or the id at a line's end."""
     wanted = request_id.encode()
     with _open(path) as file:
-        yield from (line for line in file if wanted in line)
+        yield from (line for line in _lines(file) if wanted in line)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(file.readline, _LONGEST), b"")
 
 
 def follow(path: Path, count: int, wanted: Callable[[bytes], bool], stop: Callable[[], bool]) -> Iterator[bytes]:
@@ -57,9 +65,9 @@ def follow(path: Path, count: int, wanted: Callable[[bytes], bool], stop: Callab
         file.seek(end)
         while not stop():
             moved = _was_moved(path, file)
-            for block in file:  # to the end of what is there, also of a file that was moved away
+            for block in _lines(file):  # to the end of what is there, also of a file that was moved away
                 rest += block
-                if rest.endswith(b"\n"):
+                if rest.endswith(b"\n") or len(rest) >= _LONGEST:
                     line, rest = rest, b""
                     if wanted(line):
                         yield line

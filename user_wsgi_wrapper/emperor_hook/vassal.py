@@ -6,7 +6,7 @@ a command. `carry` is the one way a value gets into the file.
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -61,6 +61,12 @@ def carry(value: object) -> str:
     return text.replace("%", "%%")
 
 
+@functools.cache
+def _last_capability() -> int:
+    """The highest capability that this kernel knows, capabilities(7)."""
+    return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+
+
 def render(
     site: Site,
     identity: Identity,
@@ -79,12 +85,15 @@ def render(
         site=site,
         identity=identity,
         chroot=layout.chroot(site.username),
+        capabilities=range(_last_capability() + 1),
         home=inside.home(site.username),
         server_log=inside.log_file(site.domain, "server"),
         keep_folder=inside.keep_folder(site.username, site.domain),
         master=inside.MASTER,
+        mime_types=inside.MIME_TYPES,
         fifo=inside.fifo(site.domain),
         error_log=inside.log_file(site.domain, "error"),
+        shows_code=_shows_code(site),
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
         limits=limits or Limits(),
@@ -94,18 +103,20 @@ def render(
     )
 
 
+def _shows_code(site: Site) -> bool:
+    """Whether the site's code lies in a folder whose files are shown to visitors."""
+    folders = [folder for _, folder in site.static] + ([] if site.check_static is None else [site.check_static])
+    return any(site.wsgi_file.startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
 def write(layout: Layout, domain: str, text: str) -> bool:
     """Give the Emperor this vassal; True if it differs from the one it had.
 
     The Emperor compares modification times in whole seconds: a second change within one second is dated later.
     """
     path = layout.vassal(domain)
-    before = int(path.stat().st_mtime) if path.exists() else 0
-    if not write_if_changed(path, text, mode=0o600):
-        return False
-    if int(path.stat().st_mtime) <= before:
-        os.utime(path, (before + 1, before + 1))
-    return True
+    before = int(path.stat().st_mtime) if path.exists() else None
+    return write_if_changed(path, text, mode=0o600, later_than=before)
 
 
 def remove(layout: Layout, domain: str) -> None:

@@ -168,7 +168,7 @@ def read_server_log() -> str:
 def oom_kills() -> int:
     """How many processes the kernel has killed for want of memory since the machine started; 0 if it doesn't say."""
     try:
-        with open("/proc/vmstat", "rb") as file:
+        with open("/proc/vmstat", "rb", 0) as file:
             return int(file.read().partition(b"\noom_kill ")[2].split(None, 1)[0])
     except (OSError, ValueError, IndexError):
         return 0

@@ -40,7 +40,8 @@ def encode(text: str) -> bytes:
     except UnicodeEncodeError:
         pass
     try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").encode()
+        # bytes that were decoded one by one may be a character together, and that may be a control character
+        return harmless(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")).encode()
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace")
 

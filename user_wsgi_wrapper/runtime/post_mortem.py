@@ -22,6 +22,7 @@ _SIGNALS = {
     25: "SIGXFSZ", 31: "SIGSYS",
 }  # fmt: skip
 _STOPS = (1, 2, 15)  # signals by which a server ends its workers
+_TIMEOUT = re.compile(r"Timeout \((\d+):(\d+):([\d.]+)")
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+).*\(most recent call (first|last)\):$", re.M)
 
 
@@ -92,7 +93,9 @@ def how_it_ended(remains: Remains, log: str, parent: int, kills: int, limits: Ma
     if f"(pid: {pid}) is taking too much time to die...NO MERCY" in log:
         mercy = limits["worker-reload-mercy"]
         return Ending(f"it was still at it {mercy} s after the worker was told to end, for a reload or a stop")
-    if re.search(rf"HARAKIRI ON WORKER \d+ \(pid: {pid},", log):
+    # by the server, or, as the first request after a load, by faulthandler: see Watch.start
+    was_last_call = bool(remains.in_flight) and _timeout(remains.dump) > limits["harakiri"] / 2 > 0
+    if was_last_call or re.search(rf"HARAKIRI ON WORKER \d+ \(pid: {pid},", log):
         return Ending(f"it took longer than the {limits['harakiri']} s that a request may (harakiri)")
     found = re.search(rf"worker \d+ \(pid: {pid}\) \w+,? killed by signal (\d+)", log)
     if found:
@@ -104,6 +107,12 @@ def how_it_ended(remains: Remains, log: str, parent: int, kills: int, limits: Ma
         return Ending("the server was stopped or killed", not remains.in_flight)
     is_missed = remains.phase == LOADING or bool(remains.in_flight) or f"(pid: {pid}) died :(" in log
     return Ending("it ended itself, by os._exit() or by exit() in C code", not is_missed)
+
+
+def _timeout(dump: str) -> float:
+    """The seconds after which faulthandler has written it, as it says; 0 if it was for another reason."""
+    found = _TIMEOUT.match(dump)
+    return 0 if found is None else 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
 
 
 class Dump:

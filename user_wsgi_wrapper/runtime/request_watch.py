@@ -22,7 +22,8 @@ class RequestWatch:
     """Looks at the threads' frames now and then, so that a request pays nothing for being watched.
 
     `harakiri` is the server's option, in seconds; `find_request(frame)` gives the environ of the request that a frame
-    serves. Should something hold the interpreter's lock, faulthandler's own thread writes the stacks.
+    serves. Should something hold the interpreter's lock, faulthandler's own thread writes the stacks. `last_call` is
+    the second of a request by which they must be written.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class RequestWatch:
         self._harakiri = harakiri
         self._find_request = find_request
         self._margin = min(1.0, harakiri / 4)
+        self.last_call = harakiri - self._margin / 2
         self._looked = now
         self._seen: dict[int, tuple[int, float]] = {}
 

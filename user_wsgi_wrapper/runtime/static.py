@@ -83,7 +83,8 @@ class StaticFiles:
     `mappings` are pairs of a URL prefix and the folder (or the one file) that it shows, as uWSGI's static-map;
     `check_static` is a folder looked into first for every path, as uWSGI's option of that name. `index` are names
     tried in a folder that is asked for with a slash at its end. Names that begin with a dot are left alone, except
-    `.well-known` (RFC 8615); `dotfiles` shows the others too, but never what is known to hold secrets.
+    `.well-known` (RFC 8615); `dotfiles` shows the others too, but never what is known to hold secrets. Compiled code
+    is left alone, and in a folder that holds the application's file `code`, so are that one and all other sources.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class StaticFiles:
         *,
         index: Sequence[str] = (),
         dotfiles: bool = False,
+        code: str = "",
     ) -> None:
         pairs = ([("", check_static)] if check_static is not None else []) + list(mappings)
         # a server hands the bytes of the path over as latin-1 (PEP 3333)
@@ -103,6 +105,7 @@ class StaticFiles:
         self._prefixes = tuple(url for url, _ in self._mappings)
         self._index = [os.fsencode(name) for name in index]
         self._dotfiles = dotfiles
+        self._code = os.fsencode(code)
 
     def serve(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes] | None:
         """The body of the static file that the request means, its head given to start_response.
@@ -135,10 +138,19 @@ class StaticFiles:
             found = beneath.find(folder, names + end, self._dotfiles)
             if found is not None:
                 try:
+                    if self._is_code(folder, found[1]):
+                        return None
                     return _answer(*found, content_type([*names, *end][-1]), environ, start_response)
                 finally:
                     os.close(found[0])
         return None
+
+    def _is_code(self, folder: bytes, name: bytes) -> bool:
+        """Whether a file found below `folder`, its links followed, is code that no visitor is to read."""
+        if name.endswith(b".pyc"):
+            return True
+        holds_code = self._code.startswith(folder.rstrip(b"/") + b"/")
+        return holds_code and (name.endswith(b".py") or name == os.path.basename(self._code))
 
 
 def _answer(

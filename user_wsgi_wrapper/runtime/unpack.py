@@ -6,9 +6,10 @@ it is on the operator's side; whoever reads it is the entry.
 
 from __future__ import annotations
 
+import gc
 import sys
 from _frozen_importlib import BuiltinImporter, ModuleSpec, module_from_spec
-from _frozen_importlib_external import SourceFileLoader
+from _frozen_importlib_external import ExtensionFileLoader, SourceFileLoader, spec_from_file_location
 from _imp import _fix_co_filename  # type: ignore[attr-defined]
 
 TYPE_CHECKING = False
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
     Part = tuple[str, str, bool, CodeType]
 
 
-def unpack(folder: str, builtin: Iterable[str], parts: Iterable[Part]) -> None:
+def unpack(folder: str, standard: Iterable[tuple[str, str]], parts: Iterable[Part]) -> None:
     """Run each of `parts` as a module: its name, its file beneath `folder`, whether it is a package, its code.
 
-    A part comes after those that it imports. `builtin` are modules of the interpreter's own that they need: those
-    are made here because an import asks every finder for them first. Raises what a part raises; none is left then.
+    A part comes after those that it imports. `standard` are modules in C that they need, each with its file, "" for
+    one of the interpreter's own: those are made here because an import asks all finders for them first, and reads
+    folders. Raises what a part raises; none is left then.
     """
-    made = []
+    made: list[str] = []
+    collects = gc.isenabled()
+    gc.disable()  # what is made here stays, and looking through it again and again takes half as long as making it
     try:
-        for name in builtin:
+        for name, file in standard:
             if name not in sys.modules:
-                spec = BuiltinImporter.find_spec(name)
                 made.append(name)
-                sys.modules[name] = module_from_spec(spec)  # type: ignore[arg-type]
-                spec.loader.exec_module(sys.modules[name])  # type: ignore[union-attr]
+                _load(name, file)
         for name, file, is_package, code in parts:
             if name not in sys.modules:
                 made.append(name)
@@ -41,6 +43,16 @@ def unpack(folder: str, builtin: Iterable[str], parts: Iterable[Part]) -> None:
         for name in made:
             sys.modules.pop(name, None)
         raise
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _load(name: str, file: str) -> None:
+    spec = spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file)) if file else None
+    module = module_from_spec(spec or BuiltinImporter.find_spec(name))  # type: ignore[arg-type]
+    sys.modules[name] = module
+    module.__spec__.loader.exec_module(module)  # type: ignore[union-attr]
 
 
 def _run(name: str, path: str, is_package: bool, code: CodeType) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SLOW_LOAD = 20.0  # seconds after which a load is told of
 _SHORTEST, _LONGEST = 0.05, 1.0  # seconds between two rounds of the chores, doubled while there is nothing to do
+_LOAD_MARGIN = 2.0  # seconds beyond its limit after which a load is ended that lets nobody see to it
 _SIGHUP = 1
 
 
@@ -65,18 +66,19 @@ class Watch:
         self._pid = 0
         self._loader = get_ident()
         self._loading = allocate_lock()
+        self._serves_both = False  # whether the timer of the load is good for a first request too
 
     def start(self) -> None:
         """Begin, in the thread that is about to load the file. Without a thread the site goes unwatched."""
         self._loading.acquire()
         if self._box is not None and self._load_limit is not None:
             # should something hold the interpreter's lock for ever
-            try:
-                faulthandler.dump_traceback_later(self._load_limit + 2, exit=True, file=self._box.fd)
-            except RuntimeError:
-                pass  # the site has all the threads that it may
+            limit = self._load_limit + _LOAD_MARGIN
+            self._serves_both = self._requests is not None and self._requests.last_call <= limit
+            self._end_after(min(limit, self._requests.last_call) if self._requests is not None else limit)
         self._pid = os.getpid()
-        quiet_thread.start(self._run)
+        if not quiet_thread.start(self._run):
+            self._serves_both = False
 
     def resume(self) -> None:
         """Go on in a process that was forked from the one that began; in that itself nothing is done."""
@@ -86,10 +88,11 @@ class Watch:
 
     def loaded(self) -> None:
         """The file is loaded, or has failed by itself."""
-        if self._requests is not None:
-            self._requests.arm(
-                0.0
-            )  # the first request may hold the interpreter's lock before the thread has its turn
+        if self._serves_both:
+            pass  # to take another timer would have the first visitor wait 0.3 ms; the thread does it
+        elif self._requests is not None:
+            # the first request may hold the interpreter's lock before the thread has its turn
+            self._requests.arm(0.0)
         elif self._box is not None:
             faulthandler.cancel_dump_traceback_later()
         self._loading.release()
@@ -97,6 +100,8 @@ class Watch:
     def _run(self) -> None:
         self._watch_load(monotonic())
         sleep(_SHORTEST)  # the thread that was loading has the first request to answer
+        if self._serves_both and self._requests is not None:
+            self._requests.arm(0.0)
         if self.watches_file:
             self._watch_file()
         self._keep_house()
@@ -123,12 +128,22 @@ class Watch:
         while not self._loading.acquire(timeout=pause):
             pause = self._do_chores()
             took = monotonic() - began
+            if self._serves_both and self._load_limit is not None:
+                self._serves_both = False
+                self._end_after(self._load_limit + _LOAD_MARGIN - took)
             if self._load_limit is not None and took >= self._load_limit:
                 self._give_up()
             if took >= SLOW_LOAD and not is_told:
                 is_told = True
                 message = f"the site is still being loaded after {took:.0f} s; {self._path} stands at"
                 self._tell(message, *self._stand())
+
+    def _end_after(self, seconds: float) -> None:
+        if self._box is not None:
+            try:
+                faulthandler.dump_traceback_later(seconds, exit=True, file=self._box.fd)
+            except RuntimeError:
+                pass  # the site has all the threads that it may
 
     def _give_up(self) -> None:
         if self._box is not None:

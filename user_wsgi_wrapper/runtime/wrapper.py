@@ -212,7 +212,13 @@ def _static(settings: Settings) -> Callable[[Callable[..., Any]], Callable[..., 
     if not mappings and check_static is None:
         return lambda app: app
     files = late.load("user_wsgi_wrapper.runtime.static").StaticFiles
-    serve = files(mappings, check_static, index=settings.static_index, dotfiles=settings.static_dotfiles).serve
+    serve = files(
+        mappings,
+        check_static,
+        index=settings.static_index,
+        dotfiles=settings.static_dotfiles,
+        code=settings.wsgi_file,
+    ).serve
 
     def put_behind(app: Callable[..., Any]) -> Callable[..., Any]:
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

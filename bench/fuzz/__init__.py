@@ -1,0 +1,1 @@
+"""Fuzzing: millions of inputs for the parsers that strangers reach."""

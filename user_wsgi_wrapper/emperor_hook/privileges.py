@@ -1,0 +1,49 @@
+"""What a process gives up for itself and for all that it will ever start, tenants' code in the end.
+
+- Privileges by execve(2): no setuid, setgid or file capability of any program counts again (prctl(2), no_new_privs).
+- The keys of whoever started it: a session keyring is inherited, and who has it possesses the keys in it and links
+  to (keyrings(7)): root's own from a login, and those that one tenant puts there for all others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+
+_PR_SET_NO_NEW_PRIVS = 38
+_KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_REVOKE = 1, 3
+_KEY_SPEC_SESSION_KEYRING = -3
+# keyctl(2) has no function in the C library; its number by the machine's name, where it isn't the common one.
+_KEYCTL = {"x86_64": 250, "i686": 288, "armv7l": 311, "ppc64le": 271, "s390x": 280}.get(platform.machine(), 219)
+# A kernel without keyrings, or one whose container forbids them to root, has none to inherit or to use.
+_NO_KEYRINGS = (errno.ENOSYS, errno.EPERM)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def give_up() -> None:
+    """Between fork and exec: raises OSError if it can't be done, so that the program isn't started.
+
+    The session keyring is a new one that is revoked at once: who wants one joins one of his own, which is open to
+    everyone.
+    """
+    arguments = (ctypes.c_ulong(word) for word in (1, 0, 0, 0))
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *arguments):
+        _fail("no_new_privs")
+    if _keyctl(_KEYCTL_JOIN_SESSION_KEYRING, 0) < 0:
+        if ctypes.get_errno() in _NO_KEYRINGS:
+            return
+        _fail("a new session keyring")
+    if _keyctl(_KEYCTL_REVOKE, _KEY_SPEC_SESSION_KEYRING) < 0:
+        _fail("the session keyring")
+
+
+def _keyctl(*words: int) -> int:
+    return int(_libc.syscall(ctypes.c_long(_KEYCTL), *(ctypes.c_long(word) for word in words)))
+
+
+def _fail(what: str) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), what)
