@@ -108,7 +108,8 @@ def _vassal(machine: Machine, site: Site, identity: Identity) -> str:
     bounds = limits.of(site, machine.config.limits)
     vassal.render(site, identity, machine.layout, bounds)  # what can't be carried leaves no group
     groups = cgroups.make(machine.layout, site.domain, bounds, machine.config.limits.cgroups)
-    return vassal.render(site, identity, machine.layout, bounds, groups)
+    entrances = {name: cgroups.entrance(group) for name, group in groups.items()}
+    return vassal.render(site, identity, machine.layout, bounds, entrances)
 
 
 def build_chroot(machine: Machine, site: Site, identity: Identity) -> None:

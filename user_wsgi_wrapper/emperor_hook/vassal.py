@@ -72,13 +72,13 @@ def render(
     identity: Identity,
     layout: Layout,
     limits: Limits | None = None,
-    groups: Mapping[str, Path] | None = None,
+    entrances: Mapping[str, Path] | None = None,
 ) -> str:
-    """The text of the site's vassal; `groups` are the control groups that it is to enter, by controller.
+    """The text of the site's vassal; `entrances` are the files by which it enters its control groups, by controller.
 
     Raises BadValueError if a value can't be carried safely.
     """
-    groups = groups or {}
+    entrances = entrances or {}
     return templates.fill(
         "vassal.ini.template",
         carry,
@@ -97,8 +97,8 @@ def render(
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
         limits=limits or Limits(),
-        groups=sorted(set(groups.values())),
-        counts_tasks="pids" in groups,
+        entrances=sorted(set(entrances.values())),
+        counts_tasks="pids" in entrances,
         log_date=LOG_DATE,
     )
 
