@@ -284,16 +284,16 @@ def test_warm_domains_are_those_with_a_vassal(tmp_path):
 
 def test_a_vassal_enters_its_groups_before_the_chroot_or_does_not_start(layout, ask, tmp_path):
     """By writing 0, which the kernel takes for the writer; a group that is gone ends it, it doesn't run unbounded."""
-    groups = {name: tmp_path / name for name in ("memory", "pids")}
-    for group in groups.values():
-        group.mkdir()
-    text = vassal.render(SITE, Tenant(), layout, Limits(tasks=50, open_files=300, log_rate=7), groups)
+    entrances = {name: tmp_path / name / "tasks" for name in ("memory", "pids")}
+    for entrance in entrances.values():
+        entrance.parent.mkdir()
+    text = vassal.render(SITE, Tenant(), layout, Limits(tasks=50, open_files=300, log_rate=7), entrances)
     answer = ask(text)
-    assert [(group / "cgroup.procs").read_text() for group in groups.values()] == ["0", "0"]
+    assert [entrance.read_text() for entrance in entrances.values()] == ["0", "0"]
     assert answer.values("max-fd") == [b"300"]
     assert answer.environment[b"SITE_LOG_RATE"] == b"7"
     assert answer.values("limit-nproc") == [], "the group counts them"
-    (tmp_path / "pids" / "cgroup.procs").unlink()
+    entrances["pids"].unlink()
     (tmp_path / "pids").rmdir()
     with pytest.raises(AssertionError, match="FATAL hook failed, destroying instance"):
         ask(text)

@@ -7,6 +7,7 @@ a command. `carry` is the one way a value gets into the file.
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -97,10 +98,24 @@ def render(
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
         limits=limits or Limits(),
-        entrances=sorted(set(entrances.values())),
+        **_entrances(set(entrances.values())),
         counts_tasks="pids" in entrances,
         log_date=LOG_DATE,
     )
+
+
+def _entrances(files: set[Path]) -> dict[str, object]:
+    """What the vassal has to know of the files by which it enters its groups, see cgroups.entrance.
+
+    The kernel holds up who writes to version 2's, of which there is one: a shell does it meanwhile, and the master
+    waits, before there is a worker, until it is in the group that the end of /proc/self/cgroup's line names.
+    """
+    slow = [file for file in files if file.name == "cgroup.procs"]
+    return {
+        "entrances": sorted(files.difference(slow)),
+        "slow_entrance": shlex.quote(str(slow[0])) if slow else None,
+        "slow_group": "/" + "/".join(slow[0].parent.parts[-2:]) if slow else None,
+    }
 
 
 def _shows_code(site: Site) -> bool:

@@ -189,11 +189,7 @@ class ErrorLog:
         self._follow()
         if self._kept or self._lost:
             self._retry()
-        if self._kept:
-            if data:
-                self._keep(data)
-            return
-        rest = self._put(data)
+        rest = data if self._kept else self._put(data)
         if rest:
             self._keep(rest)
 
