@@ -181,8 +181,8 @@ def _write(file: Path, text: str) -> None:
 def entrance(group: Path) -> Path:
     """The file that a process without threads enters a group by, when it writes 0 there.
 
-    Version 1's `tasks` is for one thread, and takes 0.1 ms. `cgroup.procs`, which is all that version 2 has, holds the
-    writer up until every processor has been through a quiet state (RCU): 3 to 20 ms.
+    Version 1's `tasks` is for one thread, and takes 0.1 ms. `cgroup.procs`, which is all that version 2 has, holds
+    the writer up until every processor has been through a quiet state (RCU): 3 to 20 ms.
     """
     return next(file for file in (group / "tasks", group / "cgroup.procs") if file.exists())
 

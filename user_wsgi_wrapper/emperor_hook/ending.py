@@ -21,7 +21,7 @@ class SiteError(Exception):
 
 
 def end_site(layout: Layout, domain: str, uid: int) -> None:
-    """Wait until the Emperor has ended a cold site's processes, kill those that take longer, and what its groups hold.
+    """Wait until the Emperor has ended a cold site's processes; kill what takes longer, and all else in its groups.
 
     Raises SiteError if some that wear the site's title are there nevertheless: new ones come all the time.
     """

@@ -1,8 +1,8 @@
 """What a vassal's master runs at its start (uWSGI's `shared-pyimport`), before there is a worker.
 
-It waits until the site's control group holds it, and sees to it that a worker's end is seen at once: by itself it looks
-once a second. A visitor who comes while an idle site ends would wait for that, and so would those of a site whose worker
-has died.
+It waits until the site's control group holds it, and sees to it that a worker's end is seen at once: by itself it
+looks once a second. A visitor who comes while an idle site ends would wait for that, and so would those of a site
+whose worker has died.
 
 No module is imported but what is built into the interpreter: the tenant's folder is on sys.path.
 """
@@ -39,7 +39,7 @@ def _is_in(group: bytes) -> bool:
 
 
 def _enter(group: bytes) -> None:
-    """Return once the group holds this process, which whoever is still root asked for. End it if that doesn't come."""
+    """Return once the group holds this process, as was asked for while it was root's; end it if that doesn't come."""
     why = b"it did not come to be in it"
     try:
         deadline = monotonic() + _PATIENCE
