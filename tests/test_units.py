@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import LiveStack, free_port, wait_for
-from user_wsgi_wrapper.emperor_hook import chroot, mounts, reaper
+from user_wsgi_wrapper.emperor_hook import cgroups, chroot, mounts, reaper
 
 UNITS = Path(__file__).parents[1] / "conf/systemd"
 APP = """\
@@ -78,6 +78,7 @@ def stack() -> Iterator[LiveStack]:
     chroot.tear_down_all(live.layout)
     assert mounts.mounted_beneath(live.root) == ()
     wait_for(lambda: not live.leftovers(), f"nothing is left: {live.leftovers()}", 10)
+    cgroups.remove_all(live.layout)
     shutil.rmtree(live.root)
 
 

@@ -13,7 +13,7 @@ from tests.conftest import live_stack
 from tests.live import LiveStack, mounts_beneath
 from tests.test_chroot import before_changes, killed
 from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import sites, spinup, vassal
+from user_wsgi_wrapper.emperor_hook import sites, spinup
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, open_registry
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 
@@ -114,7 +114,7 @@ def test_a_warm_up_killed_before_any_step_is_healed_by_the_next_request(stack: L
     assert rounds["first"] > 8
     for domain, text in seen:
         site = machine.registry.get(domain)
-        assert text == vassal.render(site, machine.registry.identity(site.username), stack.layout), domain
+        assert text == spinup.vassal_text(machine, site, machine.registry.identity(site.username)), domain
     assert {domain for domain, _ in seen} == set(domains)
     for domain in domains:
         sites.remove(machine, domain, purge=True)

@@ -96,14 +96,14 @@ def warm(machine: Machine, domain: str) -> None:
 def _prepare(machine: Machine, site: Site, identity: Identity) -> None:
     """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock and the user's."""
     layout = machine.layout
-    text = _vassal(machine, site, identity)
+    text = vassal_text(machine, site, identity)
     shared_files.refresh(layout)
     build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
 
 
-def _vassal(machine: Machine, site: Site, identity: Identity) -> str:
+def vassal_text(machine: Machine, site: Site, identity: Identity) -> str:
     """The text of the site's vassal, once its control groups are there with its limits."""
     bounds = limits.of(site, machine.config.limits)
     vassal.render(site, identity, machine.layout, bounds)  # what can't be carried leaves no group
@@ -149,6 +149,6 @@ def rewrite(machine: Machine, site: Site) -> bool:
         if not vassal.exists(machine.layout, site.domain):
             return False
         identity = machine.registry.identity(site.username)
-        vassal.write(machine.layout, site.domain, _vassal(machine, site, identity))
+        vassal.write(machine.layout, site.domain, vassal_text(machine, site, identity))
         emperor.kick(machine.layout)
         return True
