@@ -150,8 +150,10 @@ def _site_set(arguments: argparse.Namespace) -> int:
 def _site_remove(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     domain = parse_domain(arguments.domain)
-    sites.remove(machine, domain, purge=arguments.purge)
+    was_last = sites.remove(machine, domain, purge=arguments.purge)
     print(f"{domain}: removed" + ("" if arguments.purge else "; its files and logs are kept"))
+    if arguments.purge and not was_last and machine.registry.has_lookup:
+        print("its tenant's files are kept: the lookup query may know other domains of his")
     return DONE
 
 

@@ -100,7 +100,9 @@ def _add_site(commands: _Commands) -> None:
     remove = _leaf(leaves, "remove", "site_remove", "remove a site and end its processes")
     remove.add_argument("domain", metavar="DOMAIN")
     remove.add_argument(
-        "--purge", action="store_true", help="delete its logs, and its tenant's files if it was the last"
+        "--purge",
+        action="store_true",
+        help="delete its logs, and its tenant's files if it was the last (never with a lookup_query)",
     )
     _json(_leaf(leaves, "list", "site_list", "list the sites"))
     show = _leaf(leaves, "show", "site_show", "show a site's settings")

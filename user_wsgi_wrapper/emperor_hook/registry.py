@@ -56,6 +56,11 @@ class Registry:
         self._store = Store(config.registry.url, config.registry.timeout)
         self._lookup = _make_lookup(config)
 
+    @property
+    def has_lookup(self) -> bool:
+        """Whether a user may have domains that only the lookup query tells of: nobody can list those."""
+        return self._lookup is not None
+
     def find(self, domain: str) -> Site | None:
         """The site under `domain`: one that was added, else one that the lookup query tells of."""
         return self._added(domain) or self._look_up(domain)

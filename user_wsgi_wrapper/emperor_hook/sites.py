@@ -59,9 +59,10 @@ def change(machine: Machine, site: Site) -> bool:
     return spinup.rewrite(machine, site)
 
 
-def remove(machine: Machine, domain: str, *, purge: bool) -> None:
+def remove(machine: Machine, domain: str, *, purge: bool) -> bool:
     """End a site's processes and forget it; with `purge` its logs too, and its tenant's files if this was his last.
 
+    Says whether it was: never where a lookup query may know others of his, which would lose their files.
     It is forgotten when all else is done: whatever stops this half-way, a kill or an error, it can be done again.
     Raises NoSuchSiteError or RegistryDownError with nothing changed; SiteError if its processes or files stay.
     """
@@ -69,7 +70,7 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
     site = registry.get(domain)
     identity = registry.identity(site.username)
     with locked(layout, "domain", domain), locked(layout, "user", site.username):
-        last = all(other.domain == domain for other in registry.sites_of(site.username))
+        last = not registry.has_lookup and all(one.domain == domain for one in registry.sites_of(site.username))
         spinup.cool(layout, domain)
         ending.end_site(domain, identity.uid)
         if last:
@@ -84,6 +85,7 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
         registry.remove(domain)
         if purge and last:
             registry.forget_user(site.username)
+    return last
 
 
 def _delete(folder: Path) -> None:
