@@ -38,6 +38,7 @@ LEAVES = {
         bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
         mount_steps nginx orphans processes program reaper registry server_log settings shared_files store vassal
     """,
+    f"{HOOK}.logs 2": "paint records sources stamps unpack when",
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }
 FLOORS = {
@@ -51,6 +52,8 @@ FLOORS = {
     f"{RUNTIME}.wrapper": 2,
     HOOK: 0,
     EMBEDDED: 0,
+    f"{HOOK}.logs": 0,
+    f"{HOOK}.logs.command": 3,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,
