@@ -10,13 +10,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
-    deploys,
     processes,
     reaper,
     reloading,

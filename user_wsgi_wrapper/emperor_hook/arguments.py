@@ -184,7 +184,10 @@ def _add_logs(commands: _Commands) -> None:
         "below leave, if one is given)",
     )
     logs.add_argument(
-        "-f", action="store_true", dest="follow", help="go on as lines come, also when the log is rotated, until Ctrl-C"
+        "-f",
+        action="store_true",
+        dest="follow",
+        help="go on as lines come, also when the log is rotated, until Ctrl-C",
     )
     logs.add_argument("--request", metavar="ID", help="only what one request left, by the id on its error page")
     logs.add_argument(

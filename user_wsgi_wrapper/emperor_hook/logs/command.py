@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.emperor_hook import tail
 from user_wsgi_wrapper.emperor_hook.deploys import harmless
 from user_wsgi_wrapper.emperor_hook.logs import records, when

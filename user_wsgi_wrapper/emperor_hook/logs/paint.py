@@ -29,7 +29,9 @@ _CODES = {
     "started": _GREEN, "reloaded": _GREEN, "refused": _RED, "broken": _RED, "killed": _RED, "throttled": _RED,
     "kept": _YELLOW, "unkept": _YELLOW, "idle": _DIM, "stopped": _DIM,
 }  # fmt: skip
-_ACCESS = re.compile(r'(.*?)(\[\d\d/[A-Z][a-z]{2}/\d{4}:[^]]*\])( "(?:[^"\\]|\\.)*" )(\d{3})( .*?)( [0-9a-f]{12,64})?$')
+_ACCESS = re.compile(
+    r'(.*?)(\[\d\d/[A-Z][a-z]{2}/\d{4}:[^]]*\])( "(?:[^"\\]|\\.)*" )(\d{3})( .*?)( [0-9a-f]{12,64})?$'
+)
 _STATUSES = {"2": _GREEN, "3": _CYAN, "4": _YELLOW, "5": _RED}
 _LONGEST = 20_000  # characters of a line that is looked at; a longer one stays as it is
 

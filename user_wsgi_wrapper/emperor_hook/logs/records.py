@@ -127,7 +127,7 @@ def _in_order(stream: Iterable[Record], sign: int = 1) -> Iterator[tuple[float, 
 
 
 def last(records: Iterable[Record], count: int, wanted: Wanted) -> list[Record]:
-    """The last `count` lines that are wanted, of records that come the newest first; the oldest first. 32 MiB at most.
+    """The last `count` lines that are wanted, in order, of records that come the newest first; 32 MiB at most.
 
     No record is asked for that nobody needs.
     """
