@@ -15,6 +15,7 @@ from typing import Any
 from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
+    log_budget,
     processes,
     reaper,
     reloading,
@@ -217,6 +218,21 @@ def _logs(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _trim(arguments: argparse.Namespace) -> int:
+    layout = Layout(arguments.root.resolve())
+    chosen = [parse_domain(arguments.domain)] if arguments.domain else log_budget.domains(layout)
+    status = DONE
+    for domain in chosen:
+        try:
+            done = log_budget.trim(layout, domain, arguments.budget * log_budget.MIB)
+        except OSError as error:  # the others' logs are trimmed all the same
+            status = _complain(error, FAILED)
+            continue
+        if done is not None:
+            print(f"{domain}: {done.files} rotated logs deleted, {done.size / log_budget.MIB:.1f} MiB")
+    return status
+
+
 def _reap(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     identities, living = machine.registry.identities(), reaper.emperor_pids(machine.layout)
@@ -265,5 +281,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "reload": _reload,
     "status": _status,
     "logs": _logs,
+    "trim": _trim,
     "reap": _reap,
 }

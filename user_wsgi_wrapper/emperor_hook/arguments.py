@@ -146,6 +146,15 @@ def _add_watching(commands: _Commands) -> None:
     status.add_argument("domain", nargs="?", metavar="DOMAIN")
     _json(status)
     _add_logs(commands)
+    trim = _leaf(commands, "trim", "trim", "delete the oldest rotated logs of sites whose logs take too much")
+    trim.add_argument("domain", nargs="?", metavar="DOMAIN", help="of this site alone")
+    trim.add_argument(
+        "--budget",
+        type=_count,
+        default=1024,
+        metavar="MIB",
+        help="what the logs of a site may take together; those that are written to stay (default: 1024)",
+    )
     reap = _leaf(commands, "reap", "reap", "end tenants' processes that no living Emperor owns")
     reap.add_argument("--dry-run", action="store_true", help="list them, end none")
     _json(reap)
