@@ -70,16 +70,21 @@ class Rotation:
         )
 
 
+def have_nginx_look_each_second(stack: LiveStack) -> None:
+    """Whether a log was rotated, in place of every ten seconds: for the sake of time."""
+    front = stack.layout.run_dir / "nginx-front.conf"
+    text = front.read_text()
+    front.write_text(text.replace("valid=10s", "valid=1s"))
+    assert front.read_text() != text
+    os.kill(int((stack.layout.run_dir / "nginx.pid").read_text()), signal.SIGHUP)
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
-    """A site of two workers. nginx looks for a rotated log each second instead of every ten, for the sake of time."""
+    """A site of two workers."""
     with live_stack() as live:
         live.site(DOMAIN, "Turner", APP, "--processes", "2")
-        front = live.layout.run_dir / "nginx-front.conf"
-        text = front.read_text()
-        front.write_text(text.replace("valid=10s", "valid=1s"))
-        assert front.read_text() != text
-        os.kill(int((live.layout.run_dir / "nginx.pid").read_text()), signal.SIGHUP)
+        have_nginx_look_each_second(live)
         assert live.request(DOMAIN, "/?0").status == 200
         yield live
 
