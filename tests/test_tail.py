@@ -224,6 +224,25 @@ def test_rotation_by_renaming_loses_no_line(log, follow):
     follower.wait_for(b"one\n", b"two\n", b"three\n", b"four\n", b"five\n", b"six\n")
 
 
+def test_who_notices_a_rotation_late_is_read_all_the_same(log, follow, monkeypatch):
+    """Of several writers the first uses the new file at once, the others the old one for seconds more."""
+    log.write_bytes(b"one\n")
+    follower = follow(log, 5)
+    follower.wait_for(b"one\n")
+    old = log.with_suffix(".1")
+    log.rename(old)
+    append(log, b"new\n")
+    follower.wait_for(b"one\n", b"new\n")
+    append(old, b"late\n")
+    follower.wait_for(b"one\n", b"new\n", b"late\n")
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(tail, "_LATE", 0.0)
+    log.rename(log.with_suffix(".2"))
+    append(log, b"newer\n")
+    follower.wait_for(b"one\n", b"new\n", b"late\n", b"newer\n")
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) == before - 1, "the old ones are closed", 10)
+
+
 def test_a_line_cut_off_by_rotation_does_not_run_into_the_next_file(log, follow):
     """It is given as far as it goes, as a line of its own."""
     log.write_bytes(b"one\n")
@@ -243,6 +262,10 @@ def test_a_log_that_was_cut_is_read_from_its_start(log, follow):
     os.truncate(log, 0)
     append(log, b"3\n")
     follower.wait_for(b"one\n", b"two\n", b"3\n")
+    append(log, b"more than there was\n")
+    follower.wait_for(b"one\n", b"two\n", b"3\n", b"more than there was\n")
+    append(log, b"end\n")
+    follower.wait_for(b"one\n", b"two\n", b"3\n", b"more than there was\n", b"end\n")
 
 
 def test_many_rotations_under_load_lose_no_line(log, follow):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.intruder import Intruder
+from tests.attacks.test_roots_hands import frugal
 from tests.conftest import live_stack
 from tests.live import LiveStack
 from tests.test_rotation import Rotation
@@ -172,6 +173,40 @@ def test_a_rotated_log_of_terabytes_costs_a_bounded_time(
     assert trimmed.size >= 1 << 43
     done = rotate_all(rotation)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_logs_reads_what_a_tenant_made_of_his_rotated_logs(
+    stack: LiveStack, rotation: Rotation, intruder: Intruder
+) -> None:
+    """They are his: a bomb, a leased one, one that is no gzip file. In bounded memory, with a word on each, and what
+    can be read is there.
+    """
+    for _ in range(5):
+        fill(stack, DOMAIN)
+        assert rotate_all(rotation).returncode == 0
+    fill(stack, DOMAIN)
+    process = intruder.start(f"""
+import fcntl, gzip, os, signal, time
+open({LOG + ".2.gz"!r}, "wb").write(gzip.compress(bytes(4 << 20)) * 100)
+open({LOG + ".3.gz"!r}, "wb").write(b"a line" * 100)
+open({LOG + ".4.gz"!r}, "wb").write(gzip.compress(b"a line that is here" * 100)[:-9])
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open({LOG + ".1"!r}, os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("begun", flush=True)
+time.sleep(100)
+""")
+    try:
+        done = frugal(stack, "logs", DOMAIN, "--grep", "line")
+    finally:
+        intruder.end(process)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == b"a line"
+    said = done.stderr.decode()
+    assert ".1: its owner holds a lease on it" in said
+    assert ".3.gz: it is damaged" in said
+    assert ".4.gz: it ends in the middle" in said
+    assert said.count("is left out") == 3, said
 
 
 def test_a_mode_that_a_tenant_gave_his_log_isnt_the_next_ones(

@@ -17,6 +17,7 @@ _BLOCK = 64 * 1024
 MOST = 32 * 1024 * 1024  # of the last lines together
 LONGEST = 4 * 1024 * 1024  # of a line; a longer one comes in pieces
 LOOK_AGAIN = 0.1  # seconds
+_LATE = 15.0  # seconds that a rotated file is read on: nginx's processes need ten to notice, each for itself
 _LEASED = "its owner holds a lease on it (fcntl(2), F_SETLEASE)"
 
 
@@ -105,10 +106,18 @@ class Follower:
         self.begin = end if last.endswith(b"\n") else end - len(last)
         self.file.seek(self.begin)
         self._rest = b""
+        self._before: BinaryIO | None = None  # the file that was rotated away
+        self._is_over_at = 0.0  # when nobody writes to that any more
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
         self.file.close()
+        self._leave_the_one_before()
+
+    def _leave_the_one_before(self) -> None:
+        if self._before is not None:
+            self._before.close()
+            self._before = None
 
     def read(self) -> Iterator[bytes]:
         """The lines that have come since the last time; a line is given once its newline is there.
@@ -116,25 +125,33 @@ class Follower:
         Raises OSError for what is no log and takes the log's place.
         """
         while True:
+            if self._before is not None:
+                yield from lines_of(self._before)  # of a writer that hasn't noticed yet
+                if time.monotonic() >= self._is_over_at:
+                    self._leave_the_one_before()
             moved = _was_moved(self._path, self.file)
             for block in lines_of(self.file):  # to the end of what is there, also of a file that was moved away
                 self._rest += block
                 if self._rest.endswith(b"\n") or len(self._rest) >= LONGEST:
                     line, self._rest = self._rest, b""
                     yield line
-            if not moved:
+            if not moved or not self._open_the_next():
                 return
-            try:
-                file = open_log(self._path)
-            except BlockingIOError:
-                return  # leased: the next look will do it
-            except FileNotFoundError:
-                return  # moved once more in this very moment
-            self.file.close()
-            self.file = file
-            if self._rest:  # its writer is gone: nothing of the next file belongs to it
+            if self._rest:  # nothing of the next file belongs to it
                 line, self._rest = self._rest + b"\n", b""
                 yield line
+
+    def _open_the_next(self) -> bool:
+        try:
+            file = open_log(self._path)
+        except (BlockingIOError, FileNotFoundError):
+            return False  # leased, or moved once more in this very moment: the next look will do it
+        self._leave_the_one_before()
+        self._before, self.file = self.file, file
+        self._is_over_at = time.monotonic() + _LATE
+        if os.path.sameopenfile(self._before.fileno(), file.fileno()):  # it was cut
+            self._leave_the_one_before()
+        return True
 
 
 def follow(path: Path, count: int, wanted: Callable[[bytes], bool], stop: Callable[[], bool]) -> Iterator[bytes]:
