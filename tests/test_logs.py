@@ -301,19 +301,19 @@ def test_what_gzip_has_packed_comes_out_again(tmp_path_factory, parts):
     assert unpacked(path) == b"".join(parts)
 
 
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (b"", "ends in the middle"),
-        (gzip.compress(b"x" * 1000)[:-4], "ends in the middle"),
-        (b"plain text\n" * 10, "damaged"),
-        (gzip.compress(b"x") + b"rest", "damaged"),
-        (gzip.compress(bytes(2 << 20)), "more than is read"),
-        (gzip.compress(b"") * 2000, "parts"),
-        (b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * (1 << 20), "ends in the middle"),
-        (b"\x1f\x8b\x08\x00" + bytes(6) + zlib.compress(b"y")[2:-4] + bytes(8), "damaged"),
-    ],
-)
+BAD = {
+    "empty": (b"", "ends in the middle"),
+    "cut": (gzip.compress(b"x" * 1000)[:-4], "ends in the middle"),
+    "text": (b"plain text\n" * 10, "damaged"),
+    "with a rest": (gzip.compress(b"x") + b"rest", "damaged"),
+    "a bomb": (gzip.compress(bytes(2 << 20)), "more than is read"),
+    "endless parts": (gzip.compress(b"") * 2000, "parts"),
+    "an endless name": (b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * (1 << 20), "ends in the middle"),
+    "a wrong sum": (b"\x1f\x8b\x08\x00" + bytes(6) + zlib.compress(b"y")[2:-4] + bytes(8), "damaged"),
+}
+
+
+@pytest.mark.parametrize(("data", "why"), BAD.values(), ids=BAD.keys())
 def test_no_compressed_file_can_hold_or_flood_its_reader(tmp_path, data, why):
     """Cut, endless, of endless parts or with an endless name: it ends at a bound, with a word."""
     path = tmp_path / "bad.gz"
