@@ -36,10 +36,12 @@ COMMANDS = {
     ("status",): {"--json": (None, "json", True)},
     ("status", "a.test"): {"--json": (None, "json", True)},
     ("logs", "a.test"): {
-        "--kind": ("access", "kind", "access"),
+        "--kind": ("access", "kind", ["access"]),
         "-n": ("5", "lines", 5),
         "-f": (None, "follow", True),
         "--request": ("3f9c2a71d0b4", "request", "3f9c2a71d0b4"),
+        "--since": ("30m", "since", "30m"),
+        "--grep": ("x.y", "grep", "x.y"),
     },
     ("serve", "wsgi.py"): {
         "--port": ("8081", "port", 8081),
@@ -47,6 +49,8 @@ COMMANDS = {
         "--log": ("e.log", "log", "e.log"),
         "--processes": ("2", "processes", 2),
     },
+    ("trim",): {"--budget": ("5", "budget", 5)},
+    ("trim", "a.test"): {},
     ("reap",): {"--dry-run": (None, "dry_run", True), "--json": (None, "json", True)},
 }
 SERVE_DEFAULTS = (8000, 1)

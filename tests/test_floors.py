@@ -24,8 +24,8 @@ LEAVES = {
         advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
         disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
         master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
-        repetition request request_watch result rules server_memory settings shadow site_log source_code source_fault
-        spool spool_file static streams succession unpack watch worker
+        repetition request request_watch result rules server_log server_memory settings shadow site_log source_code
+        source_fault spool spool_file static streams succession unpack watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
@@ -36,8 +36,10 @@ LEAVES = {
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
-        mount_steps nginx orphans processes program reaper registry server_log settings shared_files store vassal
+        log_budget mount_steps nginx orphans processes program reaper registry server_log settings shared_files
+        store vassal
     """,
+    f"{HOOK}.logs 2": "paint records sources stamps unpack when",
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }
 FLOORS = {
@@ -51,6 +53,8 @@ FLOORS = {
     f"{RUNTIME}.wrapper": 2,
     HOOK: 0,
     EMBEDDED: 0,
+    f"{HOOK}.logs": 0,
+    f"{HOOK}.logs.command": 3,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,

@@ -8,14 +8,14 @@ import itertools
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
-    deploys,
+    log_budget,
     processes,
     reaper,
     reloading,
@@ -24,9 +24,9 @@ from user_wsgi_wrapper.emperor_hook import (
     spinup,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import tail as logs
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
+from user_wsgi_wrapper.emperor_hook.logs import command as logs
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.emperor_hook.stack import Stack, StackError, cool_all
@@ -211,38 +211,28 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
+    choice = logs.choose(arguments, time.time())
     machine = _machine(arguments)
     site = _site(machine, arguments.domain)
-    path = machine.layout.log_file(site.domain, arguments.kind)
-    if not path.exists():
-        raise sites.SiteError(f"{path}: no such log yet; it begins with the site's first request")
-    _write_lines(_chosen_lines(path, arguments))
+    if not logs.run(machine.layout, site.domain, choice):
+        folder = machine.layout.log_dir(site.domain)
+        raise sites.SiteError(f"{folder}: no such log yet; it begins with the site's first request")
     return DONE
 
 
-def _chosen_lines(path: Path, arguments: argparse.Namespace) -> Iterable[bytes]:
-    if arguments.follow:
-        wanted: Callable[[bytes], bool] = lambda line: not arguments.request or arguments.request.encode() in line  # noqa: E731
-        return logs.follow(path, 10 if arguments.lines is None else arguments.lines, wanted, lambda: False)
-    if arguments.request:
-        return logs.collect(logs.with_request(path, arguments.request), arguments.lines)
-    return logs.last_lines(path, 50 if arguments.lines is None else arguments.lines)
-
-
-def _write_lines(lines: Iterable[bytes]) -> None:
-    # a terminal obeys what a tenant has written; a pipe gets it as it is
-    is_shown = sys.stdout.isatty()
-    try:
-        for line in lines:
-            sys.stdout.buffer.write(_harmless(line) if is_shown else line)
-            sys.stdout.buffer.flush()
-    except (BrokenPipeError, KeyboardInterrupt):
-        # whoever read has had enough; nothing more must be written at exit
-        sys.stdout = None
-
-
-def _harmless(line: bytes) -> bytes:
-    return deploys.harmless(line.decode(errors="backslashreplace")).encode()
+def _trim(arguments: argparse.Namespace) -> int:
+    layout = Layout(arguments.root.resolve())
+    chosen = [parse_domain(arguments.domain)] if arguments.domain else log_budget.domains(layout)
+    status = DONE
+    for domain in chosen:
+        try:
+            done = log_budget.trim(layout, domain, arguments.budget * log_budget.MIB)
+        except OSError as error:  # the others' logs are trimmed all the same
+            status = _complain(error, FAILED)
+            continue
+        if done is not None:
+            print(f"{domain}: {done.files} rotated logs deleted, {done.size / log_budget.MIB:.1f} MiB")
+    return status
 
 
 def _reap(arguments: argparse.Namespace) -> int:
@@ -293,5 +283,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "reload": _reload,
     "status": _status,
     "logs": _logs,
+    "trim": _trim,
     "reap": _reap,
 }

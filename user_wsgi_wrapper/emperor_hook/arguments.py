@@ -147,15 +147,64 @@ def _add_watching(commands: _Commands) -> None:
     status = _leaf(commands, "status", "status", "show which sites are cold, idle, running or broken")
     status.add_argument("domain", nargs="?", metavar="DOMAIN")
     _json(status)
-    logs = _leaf(commands, "logs", "logs", "print the end of a site's log")
-    logs.add_argument("domain", metavar="DOMAIN")
-    logs.add_argument("--kind", choices=inside.LOG_KINDS, default="error", help="which log (default: error)")
-    logs.add_argument("-n", type=_count, metavar="N", dest="lines", help="how many lines (default: 50)")
-    logs.add_argument("-f", action="store_true", dest="follow", help="go on as lines come, until Ctrl-C")
-    logs.add_argument("--request", metavar="ID", help="only the lines of one request, by the id on its error page")
+    _add_logs(commands)
+    trim = _leaf(commands, "trim", "trim", "delete the oldest rotated logs of sites whose logs take too much")
+    trim.add_argument("domain", nargs="?", metavar="DOMAIN", help="of this site alone")
+    trim.add_argument(
+        "--budget",
+        type=_count,
+        default=1024,
+        metavar="MIB",
+        help="what the logs of a site may take together; those that are written to stay (default: 1024)",
+    )
     reap = _leaf(commands, "reap", "reap", "end tenants' processes that no living Emperor owns")
     reap.add_argument("--dry-run", action="store_true", help="list them, end none")
     _json(reap)
+
+
+_LOGS_EPILOG = """\
+A record is whole or not there: a traceback is found with its first line and by it. Logs
+that were rotated and compressed are read too, from the newest on as far as is needed. On
+a terminal, levels and statuses are in color (unless NO_COLOR is set) and what a terminal
+would obey is shown as text; a pipe gets every byte as it is.
+
+examples:
+  user-wsgi-wrapper logs www.example.org -f
+  user-wsgi-wrapper logs www.example.org --request 3f9c2a71d0b4
+  user-wsgi-wrapper logs www.example.org --kind all --since 30m
+  user-wsgi-wrapper logs www.example.org --kind access --grep '" 50[0-9] ' -n 20"""
+
+
+def _add_logs(commands: _Commands) -> None:
+    logs = _leaf(commands, "logs", "logs", "print the end of a site's log, or what is wanted of its logs")
+    logs.epilog = _LOGS_EPILOG
+    logs.formatter_class = argparse.RawDescriptionHelpFormatter
+    logs.add_argument("domain", metavar="DOMAIN")
+    logs.add_argument(
+        "--kind",
+        action="append",
+        choices=(*inside.LOG_KINDS, "all"),
+        help="which log (default: error; with --request error and access); given again: several, merged by time",
+    )
+    logs.add_argument(
+        "-n",
+        type=_count,
+        metavar="N",
+        dest="lines",
+        help="how many lines, the last ones (default: 50; 10 before those that -f waits for; all that the options "
+        "below leave, if one is given)",
+    )
+    logs.add_argument(
+        "-f",
+        action="store_true",
+        dest="follow",
+        help="go on as lines come, also when the log is rotated, until Ctrl-C",
+    )
+    logs.add_argument("--request", metavar="ID", help="only what one request left, by the id on its error page")
+    logs.add_argument(
+        "--since", metavar="WHEN", help="only what is newer: 30m, 2h, 3d, 10:11, 2012-08-24 or '2012-08-24 10:11:12'"
+    )
+    logs.add_argument("--grep", metavar="PATTERN", help="only records with a line that this Python regex is found in")
 
 
 def _add_serving(commands: _Commands) -> None:
