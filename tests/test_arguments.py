@@ -50,7 +50,7 @@ COMMANDS = {
         "--processes": ("2", "processes", 2),
     },
     ("trim",): {"--budget": ("5", "budget", 5)},
-    ("trim", "a.test"): {},
+    ("trim", "a.test"): {"--budget": ("5", "budget", 5)},
     ("reap",): {"--dry-run": (None, "dry_run", True), "--json": (None, "json", True)},
 }
 SERVE_DEFAULTS = (8000, 1)
