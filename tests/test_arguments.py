@@ -54,6 +54,7 @@ COMMANDS = {
     ("reap",): {"--dry-run": (None, "dry_run", True), "--json": (None, "json", True)},
 }
 SERVE_DEFAULTS = (8000, 1)
+TRIM_BUDGET = 1024  # MiB
 OPTIONS = [(command, option) for command, options in COMMANDS.items() for option in options]
 
 
@@ -73,7 +74,7 @@ def test_every_option_is_there(command, option):
     """It takes its value and hands it on under its name; without it nothing is said."""
     text, name, value = COMMANDS[command][option]
     assert getattr(parse(*command, option, *([] if text is None else [text])), name) == value
-    assert getattr(parse(*command), name) in (None, False, [], "error", *SERVE_DEFAULTS)
+    assert getattr(parse(*command), name) in (None, False, [], "error", TRIM_BUDGET, *SERVE_DEFAULTS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
