@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import platform
+from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
@@ -68,12 +69,18 @@ def drop_to(uid: int, gid: int) -> None:
     header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, none):
         _fail("the capabilities")
-    if (os.getresuid(), os.getresgid(), os.getgroups()) != ((uid,) * 3, (gid,) * 3, []):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "the ids")
+    if (os.getresuid(), os.getresgid(), os.getgroups()) != ((uid,) * 3, (gid,) * 3, []) or _capabilities():
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "some right is left")
     if _prctl(_PR_SET_PDEATHSIG, death_signal.value):
         _fail("the death signal")
     if os.getppid() != parent:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), "the parent")
+
+
+def _capabilities() -> list[str]:
+    """The sets that hold one, as proc(5) names them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return [line for line in lines if line.startswith("Cap") and int(line.split()[1], 16)]
 
 
 def _prctl(option: int, argument: int) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import program
 from user_wsgi_wrapper.site import BadValueError, shorten
 
 _USERADD = Path("/usr/sbin/useradd")
+_LOCK = Path("/run/uww-account.lock")
 _PATIENCE = 10.0  # seconds, while somebody else holds the lock of the password database
 _TRY_AGAIN = 0.1
 
@@ -50,12 +54,35 @@ def can_be_made() -> bool:
 
 def ensure(name: str) -> tuple[int, int]:
     """find(), after making the account if it isn't there; of several who try at once one makes it."""
+    if not is_there(name):
+        with _lock():
+            _make_unless_there(name)
+    return find(name)
+
+
+def _make_unless_there(name: str) -> None:
     give_up_at = time.monotonic() + _PATIENCE
     while not is_there(name):
         try:
             program.run(command(name), _PATIENCE)
-        except (program.ProgramError, OSError) as error:
-            if time.monotonic() > give_up_at or isinstance(error, OSError):
-                raise BadValueError(f"user {shorten(name)} of [warm]: it can't be made: {error}") from None
+        except OSError as error:
+            raise _not_made(name, error) from None
+        except program.ProgramError as error:  # perhaps only that somebody else changes the password database
+            if time.monotonic() > give_up_at:
+                raise _not_made(name, error) from None
             time.sleep(_TRY_AGAIN)
-    return find(name)
+
+
+def _not_made(name: str, why: Exception) -> BadValueError:
+    return BadValueError(f"user {shorten(name)} of [warm]: it can't be made: {why}")
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Of two useradd that run at once both may make an account of one name; the kernel frees this at our death."""
+    descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
