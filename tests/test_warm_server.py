@@ -3,6 +3,7 @@
 import array
 import contextlib
 import os
+import random
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import Future
 import psutil
 import pytest
 
+from tests.fuzz.targets import read_seeds
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook import warm_protocol, warmer
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
@@ -170,7 +172,7 @@ def test_descriptors_that_are_sent_along_stay_outside(wire):
         connection.sendmsg([QUESTION], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         assert connection.recv(1000)[:1] == Outcome.REFUSED.value
     assert wire.joined == []
-    assert psutil.Process().num_fds() == before
+    wait_for(lambda: psutil.Process().num_fds() == before, "none is open", 10)
 
 
 def test_a_connection_takes_one_question(wire):
@@ -347,3 +349,85 @@ def test_the_socket_is_for_root_and_the_group(tmp_path):
             status = (tmp_path / "socket").stat()
             assert (oct(status.st_mode & 0o777), status.st_uid, status.st_gid) == ("0o660", 0, 65534)
     assert [path.name for path in tmp_path.iterdir()] == ["socket"]
+
+
+def test_whatever_many_do_at_random_the_bounds_hold_and_the_honest_are_answered(wire_with):
+    """Connections that say, half-say, repeat, hang up and stay silent, from four threads, for a second."""
+    wire = wire_with(silent=6, silent_for=0.05, warmups=5)
+    before, stop, over = psutil.Process().num_fds(), threading.Event(), threading.Event()
+    seeds = [*read_seeds("question"), QUESTION, b"WARM two.test\n", b"x" * 5000]
+    unheard, most = [], []
+
+    def misbehave(number):
+        chance, held = random.Random(number), []
+        while not stop.is_set():
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                connection.connect(str(wire.path))
+                for _ in range(chance.randrange(3)):
+                    connection.send(chance.choice(seeds))
+            held.append(connection)
+            while len(held) > chance.randrange(8):
+                held.pop(chance.randrange(len(held))).close()
+        for connection in held:
+            connection.close()
+
+    def end_warmups():
+        chance = random.Random(5)
+        while not over.is_set():
+            time.sleep(0.002)
+            most.append((len(wire.server._silent), len(wire.server._waiting)))
+            for future in list(wire.running.values()):
+                if chance.random() < 0.3 and not future.done():
+                    future.set_result(None) if chance.random() < 0.5 else future.set_exception(OSError())
+
+    def ask_honestly():
+        while not stop.is_set():
+            try:
+                wire.ask("one.test")
+            except NotWarmError as error:
+                # hung up on for somebody else who asks for the same, or out of room: never anything else
+                if error.outcome not in (None, Outcome.BUSY, Outcome.FAILED):
+                    unheard.append(error)
+
+    threads = in_threads(*(lambda number=number: misbehave(number) for number in range(3)), ask_honestly)
+    (ending,) = in_threads(end_warmups)
+    time.sleep(1)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert unheard == []
+    # what they left in the queue is heard and ended as well
+    wait_for(lambda: (wire.server._silent, wire.server._waiting) == ({}, {}), "nobody is left", 10)
+    over.set()
+    ending.join(10)
+    assert max(silent for silent, _ in most) <= 6
+    assert max(waiting for _, waiting in most) <= 5
+    wire.ended["one.test"] = True
+    wire.ask()
+    wait_for(lambda: psutil.Process().num_fds() == before, "nothing is left open", 10)
+
+
+def test_whatever_answers_the_client_says_up_to_one_thing_alone(tmp_path):
+    """The fuzzer's answers over a real socket: UP is taken for up, all else is an error of one kind."""
+    replies = [*read_seeds("answer"), b"U", b"U" * 201, b"U" * 202, b"u", b"N", bytes(range(256))]
+    with warmer.listen(tmp_path / "socket", os.getegid()) as listener:
+
+        def answer():
+            for reply in replies:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    if reply:
+                        connection.send(reply)
+
+        (thread,) = in_threads(answer)
+        for reply in replies:
+            try:
+                WarmClient(tmp_path / "socket", 20.0).warm("one.test")
+                is_up = True
+            except NotWarmError:
+                is_up = False
+            assert is_up is (reply[:1] == b"U" and len(reply) <= 201), reply
+        thread.join(10)
