@@ -31,16 +31,17 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mime_types mounts pages postgresql_connection privileges
-        probe process_files service tables tail templates turnstile unix_ids waiting_room warmups
+        arguments atomic bundle config_values initialize_environment json_log lookup_query mime_types mounts pages
+        postgresql_connection privileges probe process_files service tables tail templates token_bucket turnstile
+        unix_ids waiting_room warm_protocol warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
-        log_budget mount_steps nginx orphans processes program reaper registry server_log settings shared_files
-        store vassal
+        log_budget mount_steps nginx orphans processes program reaper registry server_log service_account settings
+        shared_files store vassal warm_client warm_server
     """,
     f"{HOOK}.logs 2": "paint records sources stamps unpack when",
-    f"{HOOK} 4": "configuration_files initialize reloading sites stack",
+    f"{HOOK} 4": "configuration_files initialize reloading sites stack warmer",
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,

@@ -149,6 +149,11 @@ class Layout:
         return self.run_dir / "initialize.socket"
 
     @property
+    def warmer_socket(self) -> Path:
+        """Where initialize's HTTP side asks the warmer, which is root, for a site."""
+        return self.run_dir / "warmer.socket"
+
+    @property
     def own_logs_dir(self) -> Path:
         """The logs of the stack itself: nginx, the Emperor, initialize."""
         return self.root / "var/log/user_wsgi_wrapper"

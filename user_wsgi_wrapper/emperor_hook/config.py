@@ -73,11 +73,15 @@ class SiteDefaults:
 
 @dataclass(frozen=True)
 class Warm:
-    """[warm]: seconds until a waiting visitor gets the waiting page and until a warm-up is a failure."""
+    """[warm]: seconds until a waiting visitor gets the waiting page and until a warm-up is a failure.
+
+    `user` is the account of initialize's HTTP side.
+    """
 
     page_after: float = 5.0
     give_up_after: float = 60.0
     threads: int = 64
+    user: str = "uww-initialize"
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ _KEYS: Mapping[str, Mapping[str, _Parser]] = {
         "page_after": values.seconds(0, 600),
         "give_up_after": values.seconds(1, 3600),
         "threads": values.number(1, 1024),
+        "user": values.account,
     },
 }
 
@@ -197,6 +202,8 @@ def _check_together(config: Config) -> None:
     front = config.front
     if front.real_ip_header == values.PROXY_PROTOCOL and not all("proxy_protocol" in one for one in front.listen):
         raise BadValueError("front.real_ip_header: proxy_protocol must stand at each address of front.listen too")
+    if config.warm.user in ("root", front.user):
+        raise BadValueError(f"warm.user: {config.warm.user} has other rights; an account of its own is needed")
     try:
         config.sites.site("site.example", "user")
     except BadValueError as error:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from user_wsgi_wrapper.emperor_hook import emperor, nginx, templates, vassal
+from user_wsgi_wrapper.emperor_hook import emperor, initialize_environment, nginx, service_account, templates, vassal
 from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
-
-# The environment variables in which initialize gets the two global options.
-ROOT_VARIABLE = "USER_WSGI_WRAPPER_ROOT"
-CONFIG_VARIABLE = "USER_WSGI_WRAPPER_CONFIG"
 
 
 def front(machine: Machine, door: Layout) -> str:
@@ -23,15 +19,21 @@ def front(machine: Machine, door: Layout) -> str:
 
 
 def initialize(machine: Machine) -> str:
-    """The uWSGI configuration of initialize."""
+    """The uWSGI configuration of initialize's HTTP side. Its account is made if it isn't there."""
     _, gid = nginx.account(machine.config.front.user)
+    warm = machine.config.warm
+    uid, own_gid = service_account.ensure(warm.user)
+    settings = initialize_environment.Settings(
+        uid, own_gid, machine.layout.warmer_socket, warm.page_after, warm.give_up_after, warm.threads
+    )
     return templates.fill(
         "initialize.ini.template",
         vassal.carry,
         virtualenv=sys.prefix if sys.prefix != sys.base_prefix else None,
         socket=machine.layout.initialize_socket,
         socket_owner=f"root:{nginx.group_name(gid)}",
-        threads=machine.config.warm.threads,
+        environment=initialize_environment.write(settings),
+        threads=warm.threads,
         backlog=emperor.BACKLOG,
         log_date=vassal.LOG_DATE,
     )

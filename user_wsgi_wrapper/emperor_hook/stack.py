@@ -1,4 +1,4 @@
-"""The whole stack in the foreground: the Emperor, initialize and nginx, until a signal says stop."""
+"""The whole stack in the foreground: the Emperor, initialize, its warmer and nginx, until a signal says stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,6 @@ from user_wsgi_wrapper.emperor_hook import (
     spinup,
     vassal,
 )
-from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
 from user_wsgi_wrapper.emperor_hook.registry import RegistryDownError
 from user_wsgi_wrapper.emperor_hook.service import Service
@@ -38,6 +38,7 @@ LEFTOVER_PATIENCE = 15.0  # seconds that the services of a killed stack have to 
 REAP_EVERY = 60.0
 _TICK = 0.2
 _UWSGI = "/usr/bin/uwsgi"
+_WARMER = "user_wsgi_wrapper.emperor_hook.warmer"
 _NGINX = "/usr/sbin/nginx"
 
 
@@ -93,20 +94,26 @@ class Stack:
         front = self._machine.config.front
         nginx_layout = door.open_door(self._layout, *nginx.account(front.user))
         configuration_files.write(self._machine, nginx_layout)
+        self._layout.warmer_socket.unlink(missing_ok=True)
         for one in self._services():
             self._running[one.name] = one, service.start(one)
         self._wait_until_up()
 
     def _services(self) -> tuple[Service, ...]:
         run, logs = self._layout.run_dir, self._layout.own_logs_dir
-        environment = {ROOT_VARIABLE: str(self._layout.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        options = ["--root", str(self._layout.root)]
         if self._config_file is not None:
-            environment[CONFIG_VARIABLE] = str(self._config_file.resolve())
+            options += ["--config", str(self._config_file.resolve())]
         nginx_log = logs / "nginx.error.log"
         return (
             Service("emperor", (_UWSGI, "--ini", str(run / "emperor.ini")), logs / "emperor.log"),
+            # -B: nothing is written to where its code lies
+            Service("warmer", (sys.executable, "-I", "-B", "-m", _WARMER, *options), logs / "warmer.log"),
             Service(
-                "initialize", (_UWSGI, "--ini", str(run / "initialize.ini")), logs / "initialize.log", environment
+                "initialize",
+                (_UWSGI, "--ini", str(run / "initialize.ini")),
+                logs / "initialize.log",
+                {"PYTHONDONTWRITEBYTECODE": "1"},
             ),
             Service(
                 "nginx",
@@ -122,6 +129,7 @@ class Stack:
         while not (
             self._layout.emperor_fifo.exists()
             and (self._layout.run_dir / "nginx.pid").exists()
+            and self._layout.warmer_socket.exists()
             # an answer: its socket is there before its program is
             and probe.ping(self._layout.initialize_socket, 1.0)
         ):
@@ -186,7 +194,7 @@ class Stack:
             last_to_first.callback(chroot.tear_down_all, self._layout)
             last_to_first.callback(cool_all, self._layout)
             last_to_first.callback(self._reap, everyone=True)
-            last_to_first.callback(self._stop, "initialize", "emperor")
+            last_to_first.callback(self._stop, "initialize", "warmer", "emperor")
             last_to_first.callback(self._stop, "nginx")
 
 
