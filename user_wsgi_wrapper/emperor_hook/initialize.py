@@ -85,7 +85,9 @@ class Initialize:
             return pages.answer(pages.NO_SITE, request.accept_mimetypes, request_id)
         page = self._page(domain, request, environ)
         if page is None:
-            return Response(headers={"X-Accel-Redirect": "@awake", "X-Site-Known": "1"})
+            response = Response(headers={"X-Accel-Redirect": "@awake", "X-Site-Known": "1"})
+            del response.headers["Content-Type"]  # nginx would give its charset to the site's own answer
+            return response
         response = pages.answer(page, request.accept_mimetypes, request_id)
         if page is not pages.NO_SITE:
             response.headers["X-Site-Known"] = "1"
