@@ -39,7 +39,7 @@ LEAVES = {
         log_budget mount_steps nginx orphans processes program reaper registry server_log settings shared_files
         store vassal
     """,
-    f"{HOOK}.logs 2": "paint records sources stamps unpack when",
+    f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
 }
 FLOORS = {
