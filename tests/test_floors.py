@@ -40,7 +40,7 @@ LEAVES = {
         log_budget mount_steps nginx orphans processes program reaper registry server_log service_account settings
         shared_files store vassal warm_client warm_server
     """,
-    f"{HOOK}.logs 2": "paint records sources stamps unpack when",
+    f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
     f"{HOOK} 4": "configuration_files initialize reloading sites stack warmer",
 }
 FLOORS = {

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook import arguments, tail
-from user_wsgi_wrapper.emperor_hook.logs import command, paint, records, sources, stamps, unpack, when
+from user_wsgi_wrapper.emperor_hook.logs import command, paint, records, skim, sources, stamps, unpack, when
 from user_wsgi_wrapper.emperor_hook.logs.records import Record, Wanted
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError
@@ -286,6 +286,50 @@ def test_what_is_no_log_is_left_out_and_told_of(layout, log, capfdbinary):
     assert output.err.count(b"it is left out") == 3
 
 
+# -- skimming
+
+SKIMMED = st.lists(
+    st.sampled_from(
+        [stamped(1, "one", ONE), stamped(1, "x one", ONE), stamped(2, "two", TWO), b"loose one\n", b"loose\n", b"\n"]
+    ),
+    max_size=30,
+)
+
+
+@given(
+    SKIMMED, st.integers(1, 200), st.sampled_from(["one$", "^loose", "x.*e", "two", "^$", "(?:o|x) one", "o{2,3}s"])
+)
+def test_what_is_skimmed_gives_the_very_records_that_each_line_looked_at_gives(lines, block, pattern):
+    """Whatever the blocks are, for every record that is shorter than an area beside it."""
+    text = b"".join(lines)
+    wanted = Wanted(pattern=re.compile(pattern.encode()))
+    may_match = skim.test_for(wanted)
+    blocks = [text[begin : begin + block] for begin in range(0, len(text), block)]
+    areas = list(skim.areas(blocks))
+    assert b"".join(areas) == text
+    expected = [record for record in records.grouped("error", lines) if wanted.has(record)]
+    found = [record for record in records.grouped("error", skim.lines(areas, may_match)) if wanted.has(record)]
+    whole = [record for record in expected if len(record.lines) == 1]
+    assert [record for record in found if record in whole] == whole
+    hits = [line for record in expected for line in record.lines if wanted.pattern.search(line.rstrip(b"\n"))]
+    assert [line for record in found for line in record.lines if wanted.pattern.search(line.rstrip(b"\n"))] == hits
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"a(?!\s)", r"(?<=x)y", r"\Aa", r"a\Z", r"[^x]*y", r"a*+$", r"x\D+y", "(?s)a.b", "(?>a)", r"\Ba"],
+)
+def test_a_pattern_that_looks_beyond_its_line_is_looked_for_line_by_line(pattern):
+    assert skim.test_for(Wanted(pattern=re.compile(pattern.encode()))) is None
+
+
+def test_areas_are_bounded():
+    """Of a log of one endless line too."""
+    sizes = [len(area) for area in skim.areas([bytes(1 << 20)] * 20)]
+    assert sum(sizes) == 20 << 20
+    assert max(sizes) <= tail.LONGEST
+
+
 # -- what somebody else has compressed
 
 
@@ -328,6 +372,19 @@ def test_a_bomb_among_the_rotated_ones_costs_its_own_lines_alone(layout, log, ca
     log(".2.gz", [stamped(2, "first"), bytes(64 << 20), b"\n"])
     assert said(layout, capfdbinary, "--grep", "new|old") == [stamped(1, "old"), stamped(9, "new")]
     assert said(layout, capfdbinary, "-n", "1") == [stamped(9, "new")]
+
+
+@pytest.mark.parametrize("options", [("--grep", "line"), ("--grep", "(?=l)ine|l"), ("-n", "3000")])
+def test_what_stands_before_a_damage_is_there(layout, log, capfdbinary, options):
+    """Up to the last records of a file that was cut."""
+    lines = [stamped(number, f"line {os.urandom(30).hex()}") for number in range(2000)]
+    path = log(".2.gz", lines)
+    path.write_bytes(path.read_bytes()[:-20])
+    log("", [stamped(3000, "line")])
+    found = said(layout, capfdbinary, *options)
+    assert found[-1] == stamped(3000, "line")
+    assert len(found) > 1900
+    assert b"".join(lines).startswith(b"".join(found[:-1]).removesuffix(b"\n"))
 
 
 def test_little_is_held_of_a_long_compressed_file(layout, log, monkeypatch):

@@ -104,9 +104,14 @@ def _write(chosen: Iterable[Record]) -> None:
     is_shown = sys.stdout.isatty()
     is_painted = wants_color(is_shown, os.environ)
     output = sys.stdout.buffer
+    is_cut = False
     try:
         for record in chosen:
             for line in record.lines:
+                if is_cut:
+                    output.write(b"\n")
+                # an unfinished line is the last of its file; a piece of an endless one is longer
+                is_cut = not line.endswith(b"\n") and len(line) < tail.LONGEST
                 output.write(_shown(record.kind, line, is_painted) if is_shown else line)
             output.flush()
     except (BrokenPipeError, KeyboardInterrupt):

@@ -27,7 +27,7 @@ _ADVICE = re.compile(r"Advice: ")
 _CODE = re.compile(r"site ([a-z]+): ")
 _CODES = {
     "started": _GREEN, "reloaded": _GREEN, "refused": _RED, "broken": _RED, "killed": _RED, "throttled": _RED,
-    "kept": _YELLOW, "unkept": _YELLOW, "idle": _DIM, "stopped": _DIM,
+    "kept": _YELLOW, "unkept": _YELLOW, "trimmed": _YELLOW, "idle": _DIM, "stopped": _DIM,
 }  # fmt: skip
 _ACCESS = re.compile(
     r'(.*?)(\[\d\d/[A-Z][a-z]{2}/\d{4}:[^]]*\])( "(?:[^"\\]|\\.)*" )(\d{3})( .*?)( [0-9a-f]{12,64})?$'

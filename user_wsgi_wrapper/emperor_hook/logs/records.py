@@ -10,13 +10,13 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from user_wsgi_wrapper.emperor_hook.logs.stamps import Stamp, parse
 from user_wsgi_wrapper.emperor_hook.tail import LONGEST, MOST
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """Lines of the log `kind` that were written together, at `time` (seconds since the epoch).
 
     Where no line says when, `time` is None, and `request_id` is `-`.
@@ -50,21 +50,25 @@ class Wanted:
         return self.pattern is None or any(self.pattern.search(line.rstrip(b"\n")) for line in record.lines)
 
 
-def grouped(kind: str, lines: Iterable[bytes]) -> Iterator[Record]:
-    """The records that lines, the oldest first, are of. A line without a stamp goes on with the one before it."""
+def grouped(kind: str, lines: Iterable[bytes | None]) -> Iterator[Record]:
+    """The records that lines, the oldest first, are of. A line without a stamp goes on with the one before it.
+
+    None among the lines says that some are left out there.
+    """
     stamp: Stamp | None = None
     held: list[bytes] = []
     size = 0
     for line in lines:
-        found = parse(kind, line)
-        is_next = found is not None and not _is_one(stamp, found)
+        found = parse(kind, line) if line is not None else None
+        is_next = line is None or (found is not None and not _is_one(stamp, found))
         if held and (is_next or size >= LONGEST):
             yield _record(kind, stamp, held)
             held, size = [], 0
         if is_next:
             stamp = found
-        held.append(line)
-        size += len(line)
+        if line is not None:
+            held.append(line)
+            size += len(line)
     if held:
         yield _record(kind, stamp, held)
 

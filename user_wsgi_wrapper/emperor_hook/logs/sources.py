@@ -10,16 +10,18 @@ import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from user_wsgi_wrapper.emperor_hook import tail
-from user_wsgi_wrapper.emperor_hook.logs import records, stamps
+from user_wsgi_wrapper.emperor_hook.logs import records, skim, stamps
 from user_wsgi_wrapper.emperor_hook.logs.records import Record, Wanted
 from user_wsgi_wrapper.emperor_hook.logs.unpack import Unpacked, UnpackError
 
 _MOST_UNPACKED = 4 * 1024**3  # bytes of one compressed file: a tenant can make one that has no end
+_BLOCK = 1 << 20  # bytes that are read at once
 _CLOSE_ENOUGH = 256 * 1024  # bytes that may be read in vain before a time is reached
 # logrotate's names: numbered, the newest lowest, or dated (`dateext`)
 _NUMBERED = re.compile(r"\.([1-9][0-9]{0,5})(\.gz)?")
@@ -76,15 +78,31 @@ class Source:
                 yield from self._end_of_packed(path, file, wanted)
 
     def forwards(self, wanted: Wanted) -> Iterator[Record]:
-        """The records that may be wanted, the oldest first."""
+        """The records that are wanted, the oldest first."""
         for path, file in reversed(self._open_older()):
             if path.suffix == ".gz":
-                lines = self._unpacked(path, file)
+                yield from self._wanted(_unpacked(file), None, wanted, path)
             else:
-                lines = self._from(file, file.seek(0, os.SEEK_END), wanted.since)
-            yield from filter(wanted.has, records.grouped(self.kind, _that_may_match(lines, wanted)))
-        lines = self._from(self._live, self._end, wanted.since)
-        yield from filter(wanted.has, records.grouped(self.kind, _that_may_match(lines, wanted)))
+                yield from self._wanted(file, file.seek(0, os.SEEK_END), wanted, path)
+        yield from self._wanted(self._live, self._end, wanted, self._path)
+
+    def _wanted(self, file: BinaryIO, end: int | None, wanted: Wanted, path: Path) -> Iterator[Record]:
+        """Of one file up to the offset `end`; of a stream, for which that is None, to its end."""
+        if end is not None:
+            file.seek(0 if wanted.since is None else _offset_of(self.kind, file, end, wanted.since))
+        may_match = skim.test_for(wanted)
+        lines: Iterator[bytes | None]
+        if may_match is None:
+            lines = self._until_damaged(_lines(file, end), path)
+        else:
+            lines = skim.lines(skim.areas(self._until_damaged(_blocks(file, end), path)), may_match)
+        yield from filter(wanted.has, records.grouped(self.kind, lines))
+
+    def _until_damaged(self, parts: Iterator[bytes], path: Path) -> Iterator[bytes]:
+        try:
+            yield from parts
+        except UnpackError as error:
+            self._say(f"{path}: {error}; the rest is left out")
 
     def _open_older(self) -> list[tuple[Path, BinaryIO]]:
         """All at once: if they are rotated later, their descriptors stay what they are."""
@@ -106,33 +124,22 @@ class Source:
                 self._older.append((path, file))
         return self._older
 
-    def _from(self, file: BinaryIO, end: int, since: float | None) -> Iterator[bytes]:
-        begin = 0 if since is None else _offset_of(self.kind, file, end, since)
-        file.seek(begin)
-        position = begin
-        for line in tail.lines_of(file):
-            if position >= end:
-                return
-            position += len(line)
-            yield line[: len(line) - max(position - end, 0)]
-
-    def _unpacked(self, path: Path, file: BinaryIO) -> Iterator[bytes]:
-        try:
-            yield from tail.lines_of(io.BufferedReader(Unpacked(file, _MOST_UNPACKED), 1 << 16))
-        except (OSError, UnpackError) as error:
-            self._say(f"{path}: {error}; the rest is left out")
-
     def _end_of_packed(self, path: Path, file: BinaryIO, wanted: Wanted) -> Iterator[Record]:
         """The last records of a file that can be read from its beginning alone."""
         held: list[Record] = []
         size = 0
-        for record in records.grouped(self.kind, self._unpacked(path, file)):
+        lines = self._until_damaged(tail.lines_of(_unpacked(file)), path)
+        for record in records.grouped(self.kind, lines):
             if wanted.has(record):
                 held.append(record)
                 size += sum(map(len, record.lines))
                 if size > 2 * tail.MOST:
                     size = _drop_the_first(held, tail.MOST)
         yield from reversed(held)
+
+
+def _unpacked(file: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(Unpacked(file, _MOST_UNPACKED), _BLOCK)
 
 
 def _drop_the_first(held: list[Record], most: int) -> int:
@@ -147,12 +154,23 @@ def _drop_the_first(held: list[Record], most: int) -> int:
     return size
 
 
-def _that_may_match(lines: Iterator[bytes], wanted: Wanted) -> Iterator[bytes]:
-    """Each line of a request's records has its id."""
-    if wanted.request_id is None:
-        return lines
-    request_id = wanted.request_id.encode()
-    return (line for line in lines if request_id in line)
+def _lines(file: BinaryIO, end: int | None) -> Iterator[bytes]:
+    """The lines from where the file stands up to the offset `end`."""
+    left = sys.maxsize if end is None else end - file.tell()
+    for line in tail.lines_of(file):
+        yield line[:left]
+        left -= len(line)
+        if left <= 0:
+            return
+
+
+def _blocks(file: BinaryIO, end: int | None) -> Iterator[bytes]:
+    """The same as blocks of any size."""
+    left = sys.maxsize if end is None else end - file.tell()
+    # what was unpacked before a damage is given, unlike by read()
+    while left > 0 and (block := file.read1(min(left, _BLOCK))):  # type: ignore[attr-defined]
+        yield block
+        left -= len(block)
 
 
 def _offset_of(kind: str, file: BinaryIO, end: int, since: float) -> int:

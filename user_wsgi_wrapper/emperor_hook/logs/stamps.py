@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ID_LENGTH = 12  # hex digits of a request's id that the logs have
 NO_REQUEST = "-"
@@ -23,8 +23,7 @@ _MONTHS = {name.encode(): number for number, name in enumerate(calendar.month_ab
 _END_OF_SECOND = 0.9995
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What a line says of itself. Lines with one `prefix` are one record; None: the line is one alone."""
 
     time: float
