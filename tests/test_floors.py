@@ -31,14 +31,16 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mime_types mounts pages postgresql_connection privileges
-        probe process_files service tables tail templates turnstile unix_ids waiting_room warmups
+        arguments as_tenant atomic bundle config_values lookup_query mime_types mounts pages
+        postgresql_connection privileges probe process_files service tables tail templates turnstile unix_ids
+        waiting_room warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
-        mount_steps nginx orphans processes program reaper registry server_log settings shared_files store vassal
+        bases checkup chroot chroot_plan config database deploys door emperor ending file_steps front_path
+        identities locks mount_steps nginx orphans processes program reaper registry server_log settings shared_files
+        static_rules store tenant_files vassal
     """,
-    f"{HOOK} 4": "configuration_files initialize reloading sites stack",
+    f"{HOOK} 4": "configuration_files explain initialize reloading sites stack support",
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,

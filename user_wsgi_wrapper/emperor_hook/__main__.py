@@ -22,9 +22,11 @@ from user_wsgi_wrapper.emperor_hook import (
     settings,
     sites,
     spinup,
+    support,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import tail as logs
+from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
@@ -37,7 +39,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
-    EmperorDownError, StackError,
+    EmperorDownError, StackError, AskError,
 )  # fmt: skip
 
 
@@ -283,6 +285,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "cool": _cool,
     "configure": _configure,
+    "explain": lambda arguments: support.explain(_machine(arguments), arguments),
     "site_add": _site_add,
     "site_set": _site_set,
     "site_remove": _site_remove,
