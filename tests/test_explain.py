@@ -32,7 +32,8 @@ FILES = [
 ]  # fmt: skip
 URLS = [
     "/", "/static", "/static/", "/static/a.css", "/static//a.css", "//static/a.css", "/static/./a.css",
-    "/static/a.css/",    "/static/folder", "/static/folder/", "/static/folder/b.txt", "/static/folder/../a.css", "/static/../static/a.css",
+    "/static/a.css/",    "/static/folder", "/static/folder/",
+    "/static/folder/b.txt", "/static/folder/../a.css", "/static/../static/a.css",
     "/static/none.css", "/static/%61.css", "/static%2fa.css", "/static/%2e%2e/outside.txt", "/%2e%2e/x", "/../x",
     "/static/.hidden", "/static/.env", "/static/.ENV", "/.git/config", "/static/x.git", "/static/.gitignore",
     "/static/c.pyc", "/static/c.py", "/wsgi.py", "/static/ä.txt", "/static/%C3%A4.txt", "/static/with%20space.txt",

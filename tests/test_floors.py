@@ -32,15 +32,17 @@ LEAVES = {
     """,
     f"{HOOK} 1": """
         arguments as_tenant atomic bundle config_values lookup_query mime_types mounts pages
-        postgresql_connection privileges probe process_files service tables tail templates turnstile unix_ids
-        waiting_room warmups
+        postgresql_connection privileges probe process_files redaction service tables tail templates turnstile
+        unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor ending file_steps front_path
-        identities locks mount_steps nginx orphans processes program reaper registry server_log settings shared_files
-        static_rules store tenant_files vassal
+        bases checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
+        file_steps front_path identities locks mount_steps nginx orphans processes program reaper registry
+        server_log settings shared_files static_rules store tenant_files vassal
     """,
-    f"{HOOK} 4": "configuration_files explain initialize reloading sites stack support",
+    f"{HOOK} 4": """
+        collecting configuration_files explain initialize reloading site_checkup site_places sites stack support
+    """,
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,

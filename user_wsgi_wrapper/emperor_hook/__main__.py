@@ -101,17 +101,6 @@ def _announce(machine: Machine) -> None:
     _say("Ctrl-C stops it.")
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    layout = Layout(arguments.root.resolve())
-    findings = list(checkup.examine(layout, configuration.load(layout, arguments.config)))
-    if arguments.json:
-        _print_json([dataclasses.asdict(one) for one in findings])
-    else:
-        for one in findings:
-            print(f"ok       {one.what}" if one.good else f"missing  {one.what}: {one.advice}")
-    return DONE if all(one.good for one in findings) else FAILED
-
-
 def _cool(arguments: argparse.Namespace) -> int:
     layout = Layout(arguments.root.resolve())
     domains = cool_all(layout) if arguments.all else _cool_one(layout, arguments.domain)
@@ -282,7 +271,8 @@ def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
-    "check": _check,
+    "check": lambda arguments: support.check(_machine(arguments), arguments),
+    "collect": lambda arguments: support.collect(_machine(arguments), arguments),
     "cool": _cool,
     "configure": _configure,
     "explain": lambda arguments: support.explain(_machine(arguments), arguments),

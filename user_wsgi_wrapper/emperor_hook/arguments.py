@@ -79,7 +79,6 @@ def _add_running(commands: _Commands) -> None:
     up.add_argument(
         "--port", type=_port, metavar="N", help="listen on 127.0.0.1:N instead of what the configuration says"
     )
-    _json(_leaf(commands, "check", "check", "say what this machine lacks, a line each"))
     cool = _leaf(commands, "cool", "cool", "make sites cold: the next request builds and starts them afresh")
     which = cool.add_mutually_exclusive_group(required=True)
     which.add_argument("domain", nargs="?", metavar="DOMAIN")
@@ -151,6 +150,17 @@ def _add_watching(commands: _Commands) -> None:
     logs.add_argument("-n", type=_count, metavar="N", dest="lines", help="how many lines (default: 50)")
     logs.add_argument("-f", action="store_true", dest="follow", help="go on as lines come, until Ctrl-C")
     logs.add_argument("--request", metavar="ID", help="only the lines of one request, by the id on its error page")
+    check = _leaf(
+        commands, "check", "check", "say what stands in a site's way; without DOMAIN, what this machine lacks"
+    )
+    check.add_argument("domain", nargs="?", metavar="DOMAIN")
+    _json(check)
+    collect = _leaf(commands, "collect", "collect", "put what a helper needs to know of a site into one archive")
+    collect.add_argument("domain", metavar="DOMAIN")
+    collect.add_argument("-o", metavar="FILE", dest="output", help="a new file (default: standard output)")
+    collect.add_argument(
+        "-n", type=_count, metavar="N", dest="lines", default=500, help="lines of each log (default: 500)"
+    )
     explain = _leaf(commands, "explain", "explain", "say what becomes of a URL: which site, which file, and why")
     explain.add_argument("url", metavar="URL")
     _json(explain)

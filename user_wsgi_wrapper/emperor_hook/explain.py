@@ -81,7 +81,7 @@ def _of_site(machine: Machine, site: Site, identity: Identity, url: str, path: s
             return dataclasses.asdict(decision) | {"code": dataclasses.asdict(files.trace(site.wsgi_file))}
 
         answer = as_tenant.ask(identity, look)
-    code = _trace(answer.pop("code"))
+    code = tenant_files.from_dict(answer.pop("code"))
     decision = _decision(answer)
     titles = processes.by_title()
     state = processes.status(machine.layout, site, identity.uid, titles).state
@@ -126,14 +126,10 @@ def _unloadable(code: Trace) -> str:
 
 def _decision(answer: dict[str, Any]) -> Decision:
     tries = tuple(
-        Try(one["place"], one["outcome"], one["trace"] and _trace(one["trace"]), one["is_obstacle"])
+        Try(one["place"], one["outcome"], one["trace"] and tenant_files.from_dict(one["trace"]), one["is_obstacle"])
         for one in answer["tries"]
     )
     return Decision(answer["file"], answer["place"], tries)
-
-
-def _trace(fields: dict[str, Any]) -> Trace:
-    return Trace(**{**fields, "steps": tuple(Step(**step) for step in fields["steps"])})
 
 
 def lines(found: Explanation) -> list[str]:

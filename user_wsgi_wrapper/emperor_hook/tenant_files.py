@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.emperor_hook import mounts
@@ -51,6 +52,11 @@ class Trace:
     def last(self) -> Step | None:
         """What stands at the end, or as far as it got."""
         return self.steps[-1] if self.steps else None
+
+
+def from_dict(fields: dict[str, Any]) -> Trace:
+    """A trace that was taken apart by dataclasses.asdict, on its way between two processes."""
+    return Trace(**{**fields, "steps": tuple(Step(**step) for step in fields["steps"])})
 
 
 class Files:
