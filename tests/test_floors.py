@@ -31,17 +31,18 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments as_tenant atomic bundle config_values lookup_query mime_types mounts pages
-        postgresql_connection privileges probe process_files redaction service tables tail templates turnstile
-        unix_ids waiting_room warmups
+        apache_file arguments as_tenant atomic bundle carried config_values lookup_query mime_types mounts pages
+        postgresql_connection privileges probe process_files redaction service site_fields tables tail templates
+        turnstile unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
-        file_steps front_path identities locks mount_steps nginx orphans processes program reaper registry
-        server_log settings shared_files static_rules store tenant_files vassal
+        file_steps front_path identities import_apache import_piku locks mount_steps nginx orphans processes program
+        reaper registry server_log settings shared_files site_tables static_rules store tenant_files vassal
     """,
     f"{HOOK} 4": """
-        collecting configuration_files explain initialize reloading site_checkup site_places sites stack support
+        collecting configuration_files explain initialize migrating reloading site_checkup site_places sites stack
+        support
     """,
 }
 FLOORS = {

@@ -101,6 +101,13 @@ def _add_site(commands: _Commands) -> None:
     remove.add_argument(
         "--purge", action="store_true", help="delete its logs, and its tenant's files if it was the last"
     )
+    bring_in = _leaf(leaves, "import", "site_import", "add the sites of a table, a piku or an Apache configuration")
+    bring_in.add_argument("source", metavar="FILE", help="what to read; of piku its root, the folder that has apps")
+    bring_in.add_argument("--format", choices=("csv", "json", "piku", "apache"), help="default: as its name tells")
+    bring_in.add_argument("--user", metavar="NAME", help="the tenant of all sites that are read from piku or Apache")
+    bring_in.add_argument("--dry-run", action="store_true", help="say what would be added, add nothing")
+    export = _leaf(leaves, "export", "site_export", "write all sites as a table that `site import` reads")
+    export.add_argument("--format", choices=("csv", "json"), default="csv", help="json: an object a line")
     _json(_leaf(leaves, "list", "site_list", "list the sites"))
     show = _leaf(leaves, "show", "site_show", "show a site's settings")
     show.add_argument("domain", metavar="DOMAIN")
