@@ -31,9 +31,9 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        apache_file arguments as_tenant atomic bundle carried config_values lookup_query mime_types mounts pages
-        postgresql_connection privileges probe process_files redaction service site_fields tables tail templates
-        turnstile unix_ids waiting_room warmups
+        apache_file arguments as_tenant atomic bundle carried config_values help_texts lookup_query mime_types
+        mounts pages postgresql_connection privileges probe process_files redaction service site_fields tables tail
+        templates turnstile unix_ids waiting_room warmups
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
@@ -212,7 +212,8 @@ def test_what_is_run_by_every_import_imports_nothing(name):
     assert graph(SOURCES)[name] == set()
 
 
-SERVE = [RUNTIME, EMBEDDED, "user_wsgi_wrapper.__main__", f"{HOOK}.arguments", "user_wsgi_wrapper.site"]
+ITS_GRAMMAR = [f"{HOOK}.arguments", f"{HOOK}.help_texts", "user_wsgi_wrapper.__main__", "user_wsgi_wrapper.site"]
+SERVE = [RUNTIME, EMBEDDED, *ITS_GRAMMAR]
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, SERVE)])

@@ -58,10 +58,11 @@ def _services(layout: Layout) -> Iterator[Finding]:
     yield Finding(
         "the Emperor runs",
         emperor_report.read(layout) is not None,
-        "start it: `up`, or the service user-wsgi-emperor; its log is in " + str(layout.own_logs_dir),
+        "start it: `up`, or the service user-wsgi-wrapper-emperor; its log is in " + str(layout.own_logs_dir),
     )
     listening = emperor_report.listens(layout.initialize_socket)
-    yield Finding("initialize listens, which wakes cold sites", listening, "start it: `up`, or its service")
+    advice = "start it: `up`, or the service user-wsgi-wrapper-initialize"
+    yield Finding("initialize listens, which wakes cold sites", listening, advice)
 
 
 def _account(identity: Identity) -> Finding:
