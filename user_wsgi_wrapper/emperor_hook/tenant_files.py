@@ -105,7 +105,7 @@ class _Walk:
         self._asked = path
         self._here: list[str] = []
         self._opened: list[int] = []
-        self._ahead = [name for name in reversed(path.split("/")) if name not in ("", ".")]
+        self._ahead = [name for name in reversed(path.split("/")) if name]
         self._steps: list[Step] = []
         self._links = 0
         self.folder = -1
@@ -121,8 +121,10 @@ class _Walk:
         try:
             while self._ahead:
                 name = self._ahead.pop()
-                if name == "..":
-                    self._back()
+                if name in (".", ".."):
+                    self._stay(name)
+                    if name == "..":
+                        self._back()
                 elif self._go(name):
                     return self._arrived()
         except OSError as error:
@@ -133,6 +135,14 @@ class _Walk:
 
     def _path(self, *more: str) -> str:
         return "/" + "/".join([*self._here, *more])
+
+    def _stay(self, name: str) -> None:
+        """A dot is looked up, too, so the folder must be one that may be entered."""
+        if self._opened[-1] >= 0:
+            try:
+                os.stat(".", dir_fd=self._opened[-1])
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self._path(name)) from None
 
     def _back(self) -> None:
         if self._here:
@@ -185,7 +195,7 @@ class _Walk:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         while target.startswith("/") and self._here:
             self._back()
-        self._ahead += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        self._ahead += [part for part in reversed(target.split("/")) if part]
 
     def _arrived(self) -> Trace:
         steps, path = tuple(self._steps), self._path()
