@@ -225,6 +225,21 @@ def test_a_registry_that_does_not_answer_is_a_finding_without_its_password(live:
         live.layout.config_file.write_text(before)
 
 
+def test_a_site_of_the_lookup_query_that_was_never_served_gets_no_ids_by_being_looked_at(live: LiveStack) -> None:
+    """Neither `check` nor `explain` writes into the registry."""
+    before = live.layout.config_file.read_text()
+    query = "select 'Newcomer' where :domain = 'new.test'"
+    live.layout.config_file.write_text(f'{before}\n[registry]\nlookup_query = "{query}"\n')
+    try:
+        assert wrong(live, "new.test") == []
+        done = live.run("explain", "http://new.test/")
+        assert (done.returncode, "Newcomer was never served here" in done.stdout) == (1, True), done
+        config = configuration.load(live.layout, None)
+        assert open_registry(config, live.layout).known_identity("Newcomer") is None
+    finally:
+        live.layout.config_file.write_text(before)
+
+
 def test_an_account_of_the_same_name_with_another_uid_is_found(live: LiveStack, monkeypatch: object) -> None:
     """What is copied as that account isn't the site's."""
     with site(live):

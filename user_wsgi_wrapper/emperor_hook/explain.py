@@ -64,13 +64,19 @@ def explain(machine: Machine, url: str) -> Explanation:
     if front_path.is_secret(path):
         because = "the front answers so for names that hold histories, settings or keys, whatever is there"
         return Explanation(url, "refused", 404, because, domain=domain, path=shown)
-    found = machine.registry.find_with_identity(domain)
-    if found is None:
+    site = machine.registry.find(domain)
+    if site is None:
         because = f"no site was added under {domain}, and no lookup query knows it"
         return Explanation(
             url, "no site", 404, because, domain=domain, path=shown, advice="site add, or mend the name"
         )
-    return _of_site(machine, *found, url, shown)
+    identity = machine.registry.known_identity(site.username)
+    if identity is None:
+        because = f"{site.username} was never served here and has no files: the first request makes the folders"
+        return Explanation(
+            url, "broken", 500, because, domain, site.username, path=shown, advice="put the files there"
+        )
+    return _of_site(machine, site, identity, url, shown)
 
 
 def _of_site(machine: Machine, site: Site, identity: Identity, url: str, path: str) -> Explanation:

@@ -140,6 +140,12 @@ class Registry:
         with self._store.writing() as connection:
             return self._identify(connection, username, accounts)
 
+    def known_identity(self, username: str) -> Identity | None:
+        """A user's identity if it was chosen already; nothing is."""
+        parse_username(username)
+        with self._store.reading() as connection:
+            return identities.known(connection, username)
+
     def identities(self) -> list[Identity]:
         """Everyone's identity, ordered by user name."""
         with self._store.reading() as connection:

@@ -28,18 +28,23 @@ def examine(machine: Machine, domain: str) -> Iterator[Finding]:
     """What was looked at, in the order in which a request comes to need it."""
     yield from _services(machine.layout)
     try:
-        found = machine.registry.find_with_identity(domain)
+        site = machine.registry.find(domain)
+        identity = None if site is None else machine.registry.known_identity(site.username)
     except RegistryDownError as error:
         yield Finding("the registry answers", False, str(error))
         return
     except BadValueError as error:
         yield Finding(f"the registry has a lawful site under {domain}", False, str(error))
         return
-    if found is None:
+    if site is None:
         yield Finding(f"there is a site under {domain}", False, f"site add {domain} --user NAME")
         return
-    yield Finding(f"{domain} is a site of {found[0].username} (uid {found[1].uid})", True)
-    yield from _of_site(machine, *found)
+    if identity is None:
+        made = f"{site.username} was never served here: {domain}'s first request gives him a uid and folders"
+        yield Finding(made, True)
+        return
+    yield Finding(f"{domain} is a site of {site.username} (uid {identity.uid})", True)
+    yield from _of_site(machine, site, identity)
 
 
 def _of_site(machine: Machine, site: Site, identity: Identity) -> Iterator[Finding]:
