@@ -31,17 +31,21 @@ LEAVES = {
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values initialize_environment json_log lookup_query mime_types mounts pages
-        postgresql_connection privileges probe process_files service tables tail templates token_bucket turnstile
-        unix_ids waiting_room warm_protocol warmups
+        apache_file arguments as_tenant atomic bundle carried config_values help_texts initialize_environment json_log
+        lookup_query mime_types mounts pages postgresql_connection privileges probe process_files redaction service
+        site_fields tables tail templates token_bucket turnstile unix_ids waiting_room warm_protocol warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
-        log_budget mount_steps nginx orphans processes program reaper registry server_log service_account settings
-        shared_files store vassal warm_client warm_server
+        bases checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
+        file_steps front_path identities import_apache import_piku locks log_budget mount_steps nginx orphans
+        processes program reaper registry server_log service_account settings shared_files site_tables static_rules
+        store tenant_files vassal warm_client warm_server
     """,
     f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
-    f"{HOOK} 4": "configuration_files initialize reloading sites stack warmer",
+    f"{HOOK} 4": """
+        collecting configuration_files explain initialize migrating reloading site_checkup site_places sites stack
+        support warmer
+    """,
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,
@@ -213,7 +217,8 @@ def test_what_is_run_by_every_import_imports_nothing(name):
     assert graph(SOURCES)[name] == set()
 
 
-SERVE = [RUNTIME, EMBEDDED, "user_wsgi_wrapper.__main__", f"{HOOK}.arguments", "user_wsgi_wrapper.site"]
+ITS_GRAMMAR = [f"{HOOK}.arguments", f"{HOOK}.help_texts", "user_wsgi_wrapper.__main__", "user_wsgi_wrapper.site"]
+SERVE = [RUNTIME, EMBEDDED, *ITS_GRAMMAR]
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, SERVE)])

@@ -144,6 +144,11 @@ class Layout:
         return self.run_dir / "emperor.pid"
 
     @property
+    def emperor_stats_socket(self) -> Path:
+        """Where the Emperor tells what it knows of its vassals, as JSON."""
+        return self.run_dir / "emperor-stats.socket"
+
+    @property
     def initialize_socket(self) -> Path:
         """Where nginx asks for a cold site to be warmed."""
         return self.run_dir / "initialize.socket"

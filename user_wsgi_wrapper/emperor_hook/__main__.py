@@ -16,14 +16,17 @@ from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
     log_budget,
+    migrating,
     processes,
     reaper,
     reloading,
     settings,
     sites,
     spinup,
+    support,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
+from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.logs import command as logs
@@ -37,7 +40,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
-    EmperorDownError, StackError,
+    EmperorDownError, StackError, AskError,
 )  # fmt: skip
 
 
@@ -97,17 +100,6 @@ def _announce(machine: Machine) -> None:
         f"Logs: {layout.user_logs_dir}/DOMAIN/DOMAIN.{{access,error,server}}.log; of the stack: {layout.own_logs_dir}"
     )
     _say("Ctrl-C stops it.")
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    layout = Layout(arguments.root.resolve())
-    findings = list(checkup.examine(layout, configuration.load(layout, arguments.config)))
-    if arguments.json:
-        _print_json([dataclasses.asdict(one) for one in findings])
-    else:
-        for one in findings:
-            print(f"ok       {one.what}" if one.good else f"missing  {one.what}: {one.advice}")
-    return DONE if all(one.good for one in findings) else FAILED
 
 
 def _cool(arguments: argparse.Namespace) -> int:
@@ -272,12 +264,16 @@ def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
-    "check": _check,
+    "check": lambda arguments: support.check(_machine(arguments), arguments),
+    "collect": lambda arguments: support.collect(_machine(arguments), arguments),
     "cool": _cool,
     "configure": _configure,
+    "explain": lambda arguments: support.explain(_machine(arguments), arguments),
     "site_add": _site_add,
     "site_set": _site_set,
     "site_remove": _site_remove,
+    "site_export": lambda arguments: migrating.export(_machine(arguments), arguments),
+    "site_import": lambda arguments: migrating.bring_in(_machine(arguments), arguments),
     "site_list": _site_list,
     "site_show": _site_show,
     "reload": _reload,

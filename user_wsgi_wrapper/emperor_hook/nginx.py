@@ -19,7 +19,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
 # Requests a second for domains never served here: of one address, of all. Twenty times as many may come at once.
 _STRANGERS_OF_ONE, _STRANGERS = 5, 20
 # What no visitor is ever shown, as runtime.beneath has it: the beginnings of names after their dot.
-_SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
+SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
@@ -91,7 +91,7 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         own_logs=layout.own_logs_dir,
         strangers_of_one=_STRANGERS_OF_ONE,
         strangers=_STRANGERS,
-        secrets=_Quoted("|".join(_SECRETS)),
+        secrets=_Quoted("|".join(SECRETS)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
-__all__ = ["SiteError", "add", "change", "remove"]
+__all__ = ["SiteError", "add", "add_all", "change", "check", "remove"]
 
 
 def add(machine: Machine, site: Site) -> None:
@@ -21,16 +22,40 @@ def add(machine: Machine, site: Site) -> None:
 
     Raises BadValueError, SiteExistsError or RegistryDownError, with nothing changed.
     """
-    law.check(site)
-    machine.layout.socket(site.domain)
-    _refuse_what_a_vassal_cannot_carry(machine, site)
-    front_uid, _ = nginx.account(machine.config.front.user)
+    check(machine, site)
     with locked(machine.layout, "user", site.username):  # not while his last site is being purged
         machine.registry.add(site)
-        plan = chroot.plan(
-            machine.layout, machine.registry.identity(site.username), (site.domain,), chroot.host_facts(), front_uid
-        )
-        chroot.build(_on_disk_only(plan, machine.layout))
+        _make_folders(machine, site)
+
+
+def add_all(machine: Machine, added: Sequence[Site]) -> None:
+    """Register sites, all of them or none, and make their tenants' folders. Raises as `add` does, or ChrootError."""
+    for site in added:
+        check(machine, site)
+    machine.registry.add_all(added)
+    try:
+        for site in added:
+            with locked(machine.layout, "user", site.username):
+                _make_folders(machine, site)
+    except BaseException:
+        for site in added:
+            machine.registry.remove(site.domain)
+        raise
+
+
+def check(machine: Machine, site: Site) -> None:
+    """Raises BadValueError for a site that can't be added here, whatever sites there are."""
+    law.check(site)
+    machine.layout.socket(site.domain)
+    nginx.account(machine.config.front.user)
+    _refuse_what_a_vassal_cannot_carry(machine, site)
+
+
+def _make_folders(machine: Machine, site: Site) -> None:
+    front_uid, _ = nginx.account(machine.config.front.user)
+    identity = machine.registry.identity(site.username)
+    plan = chroot.plan(machine.layout, identity, (site.domain,), chroot.host_facts(), front_uid)
+    chroot.build(_on_disk_only(plan, machine.layout))
 
 
 def _on_disk_only(plan: chroot.Plan, layout: Layout) -> chroot.Plan:
