@@ -36,6 +36,11 @@ FULL = Site(
     memory=512,
     log_format="json",
     preflight="compile",
+    tasks_max=5,
+    memory_max=600,
+    cpu_quota=70,
+    open_files=800,
+    log_rate=9,
 )
 
 

@@ -18,6 +18,11 @@ SETTINGS = {
     "--threads": ("3", "threads", 3),
     "--idle": ("60", "idle", 60),
     "--memory": ("256", "memory", 256),
+    "--tasks-max": ("64", "tasks_max", 64),
+    "--memory-max": ("512", "memory_max", 512),
+    "--cpu-quota": ("150", "cpu_quota", 150),
+    "--open-files": ("2048", "open_files", 2048),
+    "--log-rate": ("128", "log_rate", 128),
     "--log-format": ("json", "log_format", "json"),
     "--preflight": ("compile", "preflight", "compile"),
 }

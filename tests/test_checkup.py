@@ -49,6 +49,16 @@ def test_an_account_that_is_not_there_is_found(layout, config):
     assert "no such account" in next(iter(found.values()))
 
 
+def test_missing_control_groups_are_told_and_only_a_fault_where_they_are_required(layout, config, monkeypatch):
+    """And nobody looks for them where they are not wanted."""
+    monkeypatch.setattr(checkup.cgroups, "mounted", tuple)
+    told = "control groups for cpu, memory, pids are not to be had: sites are served without those limits"
+    assert told in {one.what for one in checkup.examine(layout, config)}
+    for policy, expected in (("auto", []), ("required", [told]), ("off", [])):
+        limits = dataclasses.replace(config.limits, cgroups=policy)
+        assert list(bad(layout, dataclasses.replace(config, limits=limits))) == expected
+
+
 @pytest.mark.parametrize("nodev", [True, False])
 def test_a_file_system_without_devices_is_found(config, nodev):
     """Where the root is to lie, also if it isn't there yet."""

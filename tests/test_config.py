@@ -114,7 +114,7 @@ def test_the_layouts_file_is_read_if_there_is_one_and_a_named_file_instead_of_it
     [
         ("[registry", "not TOML"),
         ("[sites]\nidle = 1\nidle = 2", "not TOML"),
-        ("[site]\nidle = 1", "[site]: there is no such section; registry, ids, front, sites, warm are known"),
+        ("[site]\nidle = 1", "[site]: there is no such section; registry, ids, front, sites, warm, limits are known"),
         ("sites = 1", "sites: it is not a section"),
         ("[[sites]]\nidle = 1", "sites: it is not a section"),
         ("[sites]\nidel = 1", "sites.'idel': there is no such key; idle, processes, threads, memory are known"),
@@ -125,6 +125,8 @@ def test_the_layouts_file_is_read_if_there_is_one_and_a_named_file_instead_of_it
         ("[sites]\nidle = 0", "sites: idle 0: from 1 to"),
         ("[sites]\nmemory = 1", "sites: memory 1: from 16 to"),
         ("[sites]\nprocesses = 100", "sites: processes 100: from 1 to 64"),
+        ("[limits]\ncgroups = 'yes'", "limits.cgroups: 'yes': one of auto, required, off is needed"),
+        ("[limits]\nopen_files = 3", "limits.open_files: 3: 0, or from 128 to"),
         ("[registry]\nurl = 1", "registry.url: not a string"),
         ("[registry]\nurl = ['postgresql://u:s3cret@h/d']", "registry.url: not a string"),
         ("[registry]\nurl = 'x'", "registry.url: not a database URL"),

@@ -21,11 +21,11 @@ RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
 LEAVES = {
     f"{RUNTIME} 1": """
-        advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
-        disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept late loader
-        master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records refused_host
-        repetition request request_watch result rules server_log server_memory settings shadow site_log source_code
-        source_fault spool spool_file static streams succession unpack watch worker
+        advice allowance beneath black_box callable_name capture caught connection core database_file deploy
+        deploy_file disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept
+        late loader master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records
+        refused_host repetition request request_watch result rules server_log server_memory settings shadow site_log
+        source_code source_fault spool spool_file static streams succession unpack watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
@@ -36,10 +36,10 @@ LEAVES = {
         site_fields tables tail templates token_bucket turnstile unix_ids waiting_room warm_protocol warmups
     """,
     f"{HOOK} 2": """
-        bases checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
-        file_steps front_path identities import_apache import_piku locks log_budget mount_steps nginx orphans
-        processes program reaper registry server_log service_account settings shared_files site_tables static_rules
-        store tenant_files vassal warm_client warm_server
+        bases cgroups checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
+        file_steps front_path identities import_apache import_piku limit_watch limits locks log_budget mount_steps
+        nginx orphans processes program reaper registry server_log service_account settings shared_files site_tables
+        static_rules store tenant_files vassal warm_client warm_server
     """,
     f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
     f"{HOOK} 4": """

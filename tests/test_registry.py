@@ -29,7 +29,7 @@ from user_wsgi_wrapper.emperor_hook.registry import (
     open_registry,
 )
 from user_wsgi_wrapper.emperor_hook.unix_ids import Account
-from user_wsgi_wrapper.site import BadValueError, Site
+from user_wsgi_wrapper.site import LIMITS, BadValueError, Site
 
 THE_SEED_QUERY = (
     "SELECT concat('/mnt/user_storage/webapps/', lower(username), '/escalate_privileges.py'), username as "
@@ -434,7 +434,7 @@ def test_tables_of_an_earlier_version_are_completed_with_their_rows(registry: Re
             newcomer.close()
 
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(look, range(4))) == {replace(FULL, preflight="import")}
+        assert set(pool.map(look, range(4))) == {replace(FULL, preflight="import", **dict.fromkeys(LIMITS))}
     registry.replace(FULL)
     assert registry.get("full.example") == FULL
 
@@ -444,7 +444,7 @@ def test_tables_of_another_version_are_left_alone(registry: Registry, config: Co
     registry.add(FULL)
     execute(config, "UPDATE user_wsgi_schema SET version = 99")
     newcomer = open_registry(config, LAYOUT)
-    with pytest.raises(RegistryDownError, match="version 99, this program knows 2"):
+    with pytest.raises(RegistryDownError, match="version 99, this program knows 3"):
         newcomer.find("full.example")
     newcomer.close()
 

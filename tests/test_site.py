@@ -352,6 +352,11 @@ def test_a_site_as_it_comes_is_lawful() -> None:
         {"memory": (1 << 20) + 1},
         {"log_format": "xml"},
         {"preflight": "run"},
+        {"tasks_max": 0},
+        {"memory_max": 31},
+        {"cpu_quota": -1},
+        {"open_files": 127},
+        {"log_rate": (1 << 20) + 1},
     ],
 )
 def test_a_site_is_refused_for_each_field_that_breaks_the_law(change: dict) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from user_wsgi_wrapper.emperor_hook import vassal
+from user_wsgi_wrapper.emperor_hook.limits import Limits
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site
 
@@ -279,6 +280,30 @@ def test_warm_domains_are_those_with_a_vassal(tmp_path):
     vassal.remove(layout, "a.test")
     vassal.remove(layout, "a.test")
     assert (vassal.exists(layout, "a.test"), vassal.exists(layout, "b.test")) == (False, True)
+
+
+def test_a_vassal_enters_its_groups_before_the_chroot_or_does_not_start(layout, ask, tmp_path):
+    """By writing 0, which the kernel takes for the writer; a group that is gone ends it, it doesn't run unbounded."""
+    entrances = {name: tmp_path / name / "tasks" for name in ("memory", "pids")}
+    for entrance in entrances.values():
+        entrance.parent.mkdir()
+    text = vassal.render(SITE, Tenant(), layout, Limits(tasks=50, open_files=300, log_rate=7), entrances)
+    answer = ask(text)
+    assert [entrance.read_text() for entrance in entrances.values()] == ["0", "0"]
+    assert answer.values("max-fd") == [b"300"]
+    assert answer.environment[b"SITE_LOG_RATE"] == b"7"
+    assert answer.values("limit-nproc") == [], "the group counts them"
+    entrances["pids"].unlink()
+    (tmp_path / "pids").rmdir()
+    with pytest.raises(AssertionError, match="FATAL hook failed, destroying instance"):
+        ask(text)
+
+
+def test_without_a_group_that_counts_processes_the_tenants_are_counted(layout, ask):
+    """Where there is a limit at all."""
+    assert ask(vassal.render(SITE, Tenant(), layout, Limits(tasks=50), {})).values("limit-nproc") == [b"50"]
+    bare = ask(vassal.render(SITE, Tenant(), layout))
+    assert bare.values("limit-nproc") == bare.values("max-fd") == bare.values("hook-pre-jail") == []
 
 
 def test_the_seed_is_still_recognizable(layout):

@@ -20,6 +20,14 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what browsers take for the end of
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LOG_FORMATS = ("text", "json")
 PREFLIGHTS = ("import", "compile", "off")
+# What a site's limits may be: the least and the most. A process that is given less than these doesn't start.
+LIMITS = {
+    "tasks_max": (1, 100_000),
+    "memory_max": (32, 1 << 24),
+    "cpu_quota": (1, 100_000),
+    "open_files": (128, 1 << 19),
+    "log_rate": (1, 1 << 20),
+}
 
 
 class BadValueError(ValueError):
@@ -32,7 +40,8 @@ class Site:
 
     `static` maps URL prefixes to folders, `check_static` is uWSGI's option of that name, `idle` is in
     seconds, `memory` in MiB (None: no limit); `preflight` is how a new version of the code is tried before it
-    replaces the one that serves.
+    replaces the one that serves. The last five are limits of the whole site, None for what the configuration says:
+    processes and threads beside those that serve, MiB, percent of one core, descriptors of each process, KiB/s.
     """
 
     domain: str
@@ -48,6 +57,11 @@ class Site:
     memory: int | None = None
     log_format: str = "text"
     preflight: str = "import"
+    tasks_max: int | None = None
+    memory_max: int | None = None
+    cpu_quota: int | None = None
+    open_files: int | None = None
+    log_rate: int | None = None
 
 
 def parse_domain(text: str) -> str:
@@ -180,6 +194,10 @@ def check(site: Site) -> Site:
     parse_number("idle", site.idle, 1, 7 * 86400)
     if site.memory is not None:
         parse_number("memory", site.memory, 16, 1 << 20)
+    for name, bounds in LIMITS.items():
+        limit = getattr(site, name)
+        if limit is not None:
+            parse_number(name.replace("_", "-"), limit, *bounds)
     if site.preflight not in PREFLIGHTS:
         raise BadValueError(f"preflight {shorten(site.preflight)}: import, compile or off is needed")
     if site.log_format not in LOG_FORMATS:

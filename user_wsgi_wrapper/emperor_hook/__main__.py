@@ -27,6 +27,7 @@ from user_wsgi_wrapper.emperor_hook import (
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
+from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.logs import command as logs
@@ -40,7 +41,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
-    EmperorDownError, StackError, AskError,
+    CgroupError, EmperorDownError, StackError, AskError,
 )  # fmt: skip
 
 

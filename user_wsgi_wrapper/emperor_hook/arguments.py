@@ -154,6 +154,7 @@ def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--idle", type=int, metavar="SECONDS", help="sleep after so long without a request (default: 600)"
     )
     settings.add_argument("--memory", type=int, metavar="MIB", help="address space of each process; 0 for no limit")
+    _limits(leaf)
     settings.add_argument(
         "--preflight",
         choices=PREFLIGHTS,
@@ -162,6 +163,19 @@ def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     settings.add_argument("--log-format", choices=LOG_FORMATS, help="of the error log (default: text)")
     return settings
+
+
+def _limits(leaf: argparse.ArgumentParser) -> None:
+    limits = leaf.add_argument_group(
+        "limits of the whole site (0: as the configuration's [limits] says; its server log tells what was refused)"
+    )
+    limits.add_argument(
+        "--tasks-max", type=int, metavar="N", help="processes and threads beside those that serve (cgroup pids)"
+    )
+    limits.add_argument("--memory-max", type=int, metavar="MIB", help="memory of all its processes (cgroup memory)")
+    limits.add_argument("--cpu-quota", type=int, metavar="PERCENT", help="of one core; 150 is one and a half")
+    limits.add_argument("--open-files", type=int, metavar="N", help="descriptors of each process (RLIMIT_NOFILE)")
+    limits.add_argument("--log-rate", type=int, metavar="KIB", help="a second that its error log takes, all in all")
 
 
 def _add_watching(commands: _Commands) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from user_wsgi_wrapper.emperor_hook import nginx, service_account, templates
+from user_wsgi_wrapper.emperor_hook import cgroups, nginx, service_account, templates
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError
@@ -46,6 +46,7 @@ def examine(layout: Layout, config: Config) -> Iterator[Finding]:
     yield _initialize_user(config)
     yield _passable_root()
     yield _device_nodes(layout)
+    yield _control_groups(config)
     yield Finding(
         "the templates", (templates.conf_folder() / "vassal.ini.template").exists(), "install the package again"
     )
@@ -98,6 +99,16 @@ def _initialize_user(config: Config) -> Finding:
 def _passable_root() -> Finding:
     """Without it no program but root's finds anything on this machine."""
     return Finding("/ can be entered by everyone", bool(Path("/").stat().st_mode & stat.S_IXOTH), "chmod 755 /")
+
+
+def _control_groups(config: Config) -> Finding:
+    """Sites are served without those that can't be made, unless the configuration says otherwise."""
+    there = {name for one in cgroups.mounted() if os.access(one.folder, os.W_OK) for name in one.controllers}
+    missing = ", ".join(name for name in cgroups.CONTROLLERS if name not in there)
+    if config.limits.cgroups == "off" or not missing:
+        return Finding("control groups for the limits of sites", True)
+    what = f"control groups for {missing} are not to be had: sites are served without those limits"
+    return Finding(what, config.limits.cgroups == "auto", "mount a cgroup file system that can be written to")
 
 
 def _device_nodes(layout: Layout) -> Finding:

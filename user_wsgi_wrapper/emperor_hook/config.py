@@ -85,6 +85,24 @@ class Warm:
 
 
 @dataclass(frozen=True)
+class LimitDefaults:
+    """[limits]: what holds for a site that has no limit of its own; 0 for no limit, units as in Site.
+
+    `memory_max` is for each of a site's `processes`. `cgroups` says what to do where a control group can't be made:
+    `auto` does without it, `required` serves no site then, `off` makes none at all. `log_size`, in MiB, is what
+    an error or server log may grow to.
+    """
+
+    cgroups: str = "auto"
+    tasks_max: int = 128
+    memory_max: int = 1024
+    cpu_quota: int = 0
+    open_files: int = 1024
+    log_rate: int = 256
+    log_size: int = 256
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -93,6 +111,7 @@ class Config:
     front: Front = field(default_factory=Front)
     sites: SiteDefaults = field(default_factory=SiteDefaults)
     warm: Warm = field(default_factory=Warm)
+    limits: LimitDefaults = field(default_factory=LimitDefaults)
 
 
 # section -> key -> the function that gives back a value of the right type or raises BadValueError with the rule
@@ -124,6 +143,11 @@ _KEYS: Mapping[str, Mapping[str, _Parser]] = {
         "give_up_after": values.seconds(1, 3600),
         "threads": values.number(1, 1024),
         "user": values.account,
+    },
+    "limits": {
+        "cgroups": values.one_of("auto", "required", "off"),
+        **{name: values.number_or_zero(*bounds) for name, bounds in site.LIMITS.items()},
+        "log_size": values.number_or_zero(2, 1 << 20),
     },
 }
 
@@ -162,6 +186,7 @@ def parse(document: bytes, default_url: URL) -> Config:
         Front(**found["front"]),
         SiteDefaults(**found["sites"]),
         Warm(**found["warm"]),
+        LimitDefaults(**found["limits"]),
     )
     _check_together(config)
     return config

@@ -55,6 +55,29 @@ def number(least: int, most: int) -> Callable[[object], int]:
     return parse
 
 
+def number_or_zero(least: int, most: int) -> Callable[[object], int]:
+    """The rule of a whole number within bounds, both included, or 0."""
+
+    def parse(value: object) -> int:
+        whole = whole_number(value)
+        if whole and not least <= whole <= most:
+            raise BadValueError(f"{_quote(value)}: 0, or from {least} to {most} is allowed")
+        return whole
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """The rule of a string that is one of `words`."""
+
+    def parse(value: object) -> str:
+        if text(value) not in words:
+            raise BadValueError(f"{_quote(value)}: one of {', '.join(words)} is needed")
+        return text(value)
+
+    return parse
+
+
 def whole_number(value: object) -> int:
     """A whole number; TOML's booleans are none."""
     if not isinstance(value, int) or isinstance(value, bool):

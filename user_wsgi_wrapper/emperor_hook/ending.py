@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from user_wsgi_wrapper.emperor_hook import processes, reaper
+from user_wsgi_wrapper.emperor_hook import cgroups, processes, reaper
 from user_wsgi_wrapper.emperor_hook.unix_ids import Identity
 from user_wsgi_wrapper.layout import Layout
 
@@ -20,8 +20,8 @@ class SiteError(Exception):
     """What was asked for can't be done to the site; str() is one line fit to print."""
 
 
-def end_site(domain: str, uid: int) -> None:
-    """Wait until the Emperor has ended a cold site's processes, and kill those that take longer.
+def end_site(layout: Layout, domain: str, uid: int) -> None:
+    """Wait until the Emperor has ended a cold site's processes; kill what takes longer, and all else in its groups.
 
     Raises SiteError if some that wear the site's title are there nevertheless: new ones come all the time.
     """
@@ -31,10 +31,13 @@ def end_site(domain: str, uid: int) -> None:
         if late > _KILL_PATIENCE:
             raise SiteError(f"{domain}: processes that bear its title don't end; try `reap`, then this again")
         if late > 0:
+            cgroups.kill(layout, domain)
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
         time.sleep(_LOOK_AGAIN)
+    cgroups.kill(layout, domain)
+    cgroups.remove(layout, domain)
 
 
 def end_tenant(layout: Layout, identity: Identity) -> None:

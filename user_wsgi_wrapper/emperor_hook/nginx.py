@@ -18,6 +18,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@*\[\]+ -]*")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./@+-]+")
 # Requests a second for domains never served here: of one address, of all. Twenty times as many may come at once.
 _STRANGERS_OF_ONE, _STRANGERS = 5, 20
+# How many requests may be under way at once: one address's to one site, and all to one site.
+_REQUESTS_OF_ONE, _REQUESTS_OF_SITE = 200, 1000
 # What no visitor is ever shown, as runtime.beneath has it: the beginnings of names after their dot.
 SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -91,6 +93,8 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         own_logs=layout.own_logs_dir,
         strangers_of_one=_STRANGERS_OF_ONE,
         strangers=_STRANGERS,
+        requests_of_one=_REQUESTS_OF_ONE,
+        requests_of_site=_REQUESTS_OF_SITE,
         secrets=_Quoted("|".join(SECRETS)),
     )
 

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from user_wsgi_wrapper.emperor_hook.config import SiteDefaults
-from user_wsgi_wrapper.site import Site, parse_domain, parse_env, parse_inside_path, parse_static, parse_username
+from user_wsgi_wrapper.site import (
+    LIMITS,
+    Site,
+    parse_domain,
+    parse_env,
+    parse_inside_path,
+    parse_static,
+    parse_username,
+)
 
 
 def new_site(arguments: argparse.Namespace, defaults: SiteDefaults) -> Site:
@@ -32,8 +40,9 @@ def with_settings(site: Site, arguments: argparse.Namespace) -> Site:
     }
     if arguments.wsgi_file is not None:
         changes["wsgi_file"] = parse_inside_path("wsgi file", arguments.wsgi_file)
-    if arguments.memory is not None:
-        changes["memory"] = arguments.memory or None
+    for name in ("memory", *LIMITS):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name) or None
     if arguments.static is not None:
         changes["static"] = tuple(parse_static(text) for text in arguments.static if text)
     for name in ("check_static", "virtualenv"):

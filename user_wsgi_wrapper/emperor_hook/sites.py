@@ -97,7 +97,7 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> bool:
     with locked(layout, "domain", domain), locked(layout, "user", site.username):
         last = not registry.has_lookup and all(one.domain == domain for one in registry.sites_of(site.username))
         spinup.cool(layout, domain)
-        ending.end_site(domain, identity.uid)
+        ending.end_site(layout, domain, identity.uid)
         if last:
             ending.end_tenant(layout, identity)  # while it can be told by his root folder that they are his
             chroot.tear_down(layout, site.username)

@@ -12,7 +12,17 @@ import threading
 import time
 from dataclasses import dataclass
 
-from user_wsgi_wrapper.emperor_hook import chroot, emperor, nginx, probe, server_log, shared_files, vassal
+from user_wsgi_wrapper.emperor_hook import (
+    cgroups,
+    chroot,
+    emperor,
+    limits,
+    nginx,
+    probe,
+    server_log,
+    shared_files,
+    vassal,
+)
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry, RegistryDownError
@@ -59,8 +69,8 @@ def get_ready(machine: Machine) -> None:
 def warm(machine: Machine, domain: str) -> None:
     """Bring `domain` up and let nginx find it; returns once a worker of it has answered.
 
-    Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, SharedFilesError, EmperorDownError or
-    NeverStartedError.
+    Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, CgroupError, SharedFilesError,
+    EmperorDownError or NeverStartedError.
     """
     give_up_at = time.monotonic() + machine.config.warm.give_up_after
     with locked(machine.layout, "domain", domain):
@@ -86,11 +96,20 @@ def warm(machine: Machine, domain: str) -> None:
 def _prepare(machine: Machine, site: Site, identity: Identity) -> None:
     """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock and the user's."""
     layout = machine.layout
-    text = vassal.render(site, identity, layout)
+    text = _vassal(machine, site, identity)
     shared_files.refresh(layout)
     build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
+
+
+def _vassal(machine: Machine, site: Site, identity: Identity) -> str:
+    """The text of the site's vassal, once its control groups are there with its limits."""
+    bounds = limits.of(site, machine.config.limits)
+    vassal.render(site, identity, machine.layout, bounds)  # what can't be carried leaves no group
+    groups = cgroups.make(machine.layout, site.domain, bounds, machine.config.limits.cgroups)
+    entrances = {name: cgroups.entrance(group) for name, group in groups.items()}
+    return vassal.render(site, identity, machine.layout, bounds, entrances)
 
 
 def build_chroot(machine: Machine, site: Site, identity: Identity) -> None:
@@ -130,6 +149,6 @@ def rewrite(machine: Machine, site: Site) -> bool:
         if not vassal.exists(machine.layout, site.domain):
             return False
         identity = machine.registry.identity(site.username)
-        vassal.write(machine.layout, site.domain, vassal.render(site, identity, machine.layout))
+        vassal.write(machine.layout, site.domain, _vassal(machine, site, identity))
         emperor.kick(machine.layout)
         return True

@@ -16,6 +16,7 @@ from types import FrameType
 import psutil
 
 from user_wsgi_wrapper.emperor_hook import (
+    cgroups,
     chroot,
     configuration_files,
     door,
@@ -214,6 +215,7 @@ def cool_all(layout: Layout) -> list[str]:
         spinup.cool(layout, domain)
     for left in (*layout.sockets_dir.glob("*.awake"), *layout.sockets_dir.glob("*.socket")):
         left.unlink(missing_ok=True)
+    cgroups.remove_all(layout)
     return domains
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql
 from user_wsgi_wrapper import site as law
 from user_wsgi_wrapper.site import BadValueError, Site, parse_env, parse_static, shorten
 
-VERSION = 2
+VERSION = 3
 MOST_BYTES = 65535  # of a site's static mappings, and of its environment
 
 _MYSQL = ("mysql", "mariadb")
@@ -63,11 +63,12 @@ sites = sa.Table(
     sa.Column("memory", sa.Integer),
     sa.Column("log_format", _name(16), nullable=False),
     sa.Column("preflight", _name(16), nullable=False, server_default="import"),
+    *(sa.Column(name, sa.Integer) for name in law.LIMITS),
     **_IN_MYSQL,
 )
 
 # What each version has more than the one before, from the second on.
-ADDED: tuple[tuple[sa.Column[Any], ...], ...] = ((sites.c.preflight,),)
+ADDED: tuple[tuple[sa.Column[Any], ...], ...] = ((sites.c.preflight,), tuple(sites.c[name] for name in law.LIMITS))
 
 _PAIRS = ("static", "env")
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -7,12 +7,15 @@ a command. `carry` is the one way a value gets into the file.
 from __future__ import annotations
 
 import functools
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.emperor_hook import templates
 from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
+from user_wsgi_wrapper.emperor_hook.limits import Limits
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site, shorten
 
@@ -65,8 +68,18 @@ def _last_capability() -> int:
     return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 
 
-def render(site: Site, identity: Identity, layout: Layout) -> str:
-    """The text of the site's vassal. Raises BadValueError if a value can't be carried safely."""
+def render(
+    site: Site,
+    identity: Identity,
+    layout: Layout,
+    limits: Limits | None = None,
+    entrances: Mapping[str, Path] | None = None,
+) -> str:
+    """The text of the site's vassal; `entrances` are the files by which it enters its control groups, by controller.
+
+    Raises BadValueError if a value can't be carried safely.
+    """
+    entrances = entrances or {}
     return templates.fill(
         "vassal.ini.template",
         carry,
@@ -84,8 +97,25 @@ def render(site: Site, identity: Identity, layout: Layout) -> str:
         shows_code=shows_code(site),
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
+        limits=limits or Limits(),
+        **_entrances(set(entrances.values())),
+        counts_tasks="pids" in entrances,
         log_date=LOG_DATE,
     )
+
+
+def _entrances(files: set[Path]) -> dict[str, object]:
+    """What the vassal has to know of the files by which it enters its groups, see cgroups.entrance.
+
+    The kernel holds up who writes to version 2's, of which there is one: a shell does it meanwhile, and the master
+    waits, before there is a worker, until it is in the group that the end of /proc/self/cgroup's line names.
+    """
+    slow = [file for file in files if file.name == "cgroup.procs"]
+    return {
+        "entrances": sorted(files.difference(slow)),
+        "slow_entrance": shlex.quote(str(slow[0])) if slow else None,
+        "slow_group": "/" + "/".join(slow[0].parent.parts[-2:]) if slow else None,
+    }
 
 
 def shows_code(site: Site) -> bool:

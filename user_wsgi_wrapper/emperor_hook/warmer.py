@@ -21,8 +21,10 @@ from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import json_log, service_account, spinup
+from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
+from user_wsgi_wrapper.emperor_hook.limit_watch import LimitWatch
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
@@ -41,6 +43,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (spinup.NeverStartedError, Outcome.NEVER_STARTED),
     (BadValueError, Outcome.CANNOT_BUILD),
     (ChrootError, Outcome.CANNOT_BUILD),
+    (CgroupError, Outcome.CANNOT_BUILD),
     (SharedFilesError, Outcome.CANNOT_BUILD),
 )
 _BACKLOG = 1024  # a crowd at as many cold sites
@@ -130,6 +133,7 @@ def run(machine: Machine) -> None:
     at_most = WARMUPS_A_THREAD * machine.config.warm.threads
     spinup.get_ready(machine)
     machine.layout.run_dir.mkdir(parents=True, exist_ok=True)
+    LimitWatch(machine.layout, machine.config.limits.log_size).start()
     WarmServer(
         listen(machine.layout.warmer_socket, gid),
         frozenset({0, uid}),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from user_wsgi_wrapper.runtime.allowance import Allowance
+
 KEPT_BYTES = 256 * 1024  # of records that wait while the file can't be written
 _LOST = "records were lost before this one: this log could not be written, or there was no memory left"
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -76,6 +78,7 @@ class ErrorLog:
         self._stderr: tuple[int, int] | None = None  # what descriptor 2 was pointed at
         # Called before each record: has what belongs before it written first.
         self.before: Callable[[], object] | None = None
+        self.allowance: Allowance | None = None  # what this process may write; None for no bound
         # The number of this descriptor never changes: faulthandler is given it once.
         self.fd = os.dup(fallback)
         self._identity: tuple[int, int] | None = None
@@ -178,16 +181,22 @@ class ErrorLog:
 
     def append(self, data: bytes) -> None:
         """Write rendered records, or keep them for later; none at all tries again what is kept."""
+        if self.allowance is None or not data or self.allowance.takes(len(data)):
+            self.tell_dropped()
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
         self._follow()
         if self._kept or self._lost:
             self._retry()
-        if self._kept:
-            if data:
-                self._keep(data)
-            return
-        rest = self._put(data)
+        rest = data if self._kept else self._put(data)
         if rest:
             self._keep(rest)
+
+    def tell_dropped(self) -> None:
+        """Say how much the allowance refused, once there is room again."""
+        if self.allowance is not None and (text := self.allowance.excuse()):
+            self._append(self.render(text, None, "ERROR"))
 
     @property
     def is_stuck(self) -> bool:
@@ -196,10 +205,8 @@ class ErrorLog:
 
     def _put(self, data: bytes) -> bytes:
         """Write; gives back what could not be written (the disk is full, a limit is reached)."""
-        if self._is_gone:
-            return data
         try:
-            while data:
+            while data and not self._is_gone:
                 data = data[os.write(self.fd, data) :]  # a second round is for a disk that took half a record
         except OSError:
             pass

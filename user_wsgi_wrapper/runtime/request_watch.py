@@ -61,7 +61,10 @@ class RequestWatch:
         """Have the stacks written if no look comes within `pause` seconds."""
         if self._box.is_ours():
             # again and again: on a machine that is busy it may come once before the look does
-            faulthandler.dump_traceback_later(pause + self._margin / 2, repeat=True, file=self._box.fd)
+            try:
+                faulthandler.dump_traceback_later(pause + self._margin / 2, repeat=True, file=self._box.fd)
+            except RuntimeError:
+                pass  # the site has all the threads that it may: the next look tries again
 
     def _note(self, frames: dict[int, FrameType], now: float) -> dict[int, float]:
         """When each thread's request will be killed at the earliest: one that is new began after the last look."""

@@ -17,12 +17,13 @@ class Settings:
     """One value for each variable. `static` is (URL, folder) pairs, `static_index` the names of index files,
     `load_limit` how long wsgi.py may take to load, in seconds, `box_folder` where the worker's black box lies,
     `temporary` where what is written to descriptor 2 waits, `keep_folder` where the version that works is kept,
-    `preflight` what makes a worker refuse a new one (see deploy).
+    `preflight` what makes a worker refuse a new one (see deploy), `log_rate` how much the error log takes of all
+    workers together, in KiB a second, 0 for all.
     """
 
     __slots__ = (
         "box_folder", "check_static", "debug", "domain", "error_log", "error_page", "keep_folder", "load_limit",
-        "log_format", "preflight", "static", "static_dotfiles", "static_index", "temporary", "wsgi_file",
+        "log_format", "log_rate", "preflight", "static", "static_dotfiles", "static_index", "temporary", "wsgi_file",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class Settings:
         temporary: str = TEMPORARY,
         keep_folder: str | None = None,
         preflight: str = "import",
+        log_rate: float = 0.0,
     ) -> None:
         self.domain = domain
         self.wsgi_file = wsgi_file
@@ -58,6 +60,7 @@ class Settings:
         self.temporary = temporary
         self.keep_folder = keep_folder
         self.preflight = preflight
+        self.log_rate = log_rate
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -71,13 +74,14 @@ class Settings:
             check_static=environ.get("SITE_CHECK_STATIC") or None,
             error_page=environ.get("SITE_ERROR_PAGE") or inside.ERROR_PAGE,
             debug=environ.get("SITE_DEBUG") == "1",
-            load_limit=_parse_seconds(environ.get("SITE_LOAD_LIMIT")),
+            load_limit=_parse_number(environ.get("SITE_LOAD_LIMIT")),
             box_folder=environ.get("SITE_BOX_FOLDER") or FOLDER,
             static_index=tuple(name for name in environ.get("SITE_STATIC_INDEX", "").split(":") if name),
             static_dotfiles=environ.get("SITE_STATIC_DOTFILES") == "1",
             temporary=environ.get("TMPDIR") or TEMPORARY,
             keep_folder=environ.get("SITE_KEEP_FOLDER") or None,
             preflight=environ.get("SITE_PREFLIGHT") or "import",
+            log_rate=_parse_number(environ.get("SITE_LOG_RATE")) or 0.0,
         )
 
 
@@ -87,7 +91,7 @@ def parse_static(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((url, folder) for url, separator, folder in pairs if separator and url and folder)
 
 
-def _parse_seconds(text: str | None) -> float | None:
+def _parse_number(text: str | None) -> float | None:
     try:
         return float(text) if text else None
     except ValueError:

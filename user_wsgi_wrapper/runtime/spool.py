@@ -27,6 +27,9 @@ _STAMP_END = b",000 [-] - "
 _STAMP_DATE = b"0000-00-00 00:00:00"
 _RELOAD = b"Gracefully killing worker "
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
+ROUNDS = 16  # pieces of a file that are moved at a time: who writes faster than this reads must not hold it for ever
+PIECE = 16 << 10  # bytes, more than all but a flood's
+MOST = 64 << 20  # bytes that may wait in a file; with more all of them are dropped, for the sake of the disk
 LABEL = "child or C code"  # stands before each line: a descriptor doesn't tell which of the two wrote it
 
 
@@ -125,8 +128,11 @@ class Spool:
     def _drain(self, file: SpoolFile) -> bool:
         found = False
         try:
-            while self._move(file, file.peek()):
+            for _ in range(ROUNDS):
+                if not self._move(file, file.peek()):
+                    break
                 found = True
+            self._shed(file)
             if not found and file.is_adopted and file.has_no_writer():
                 self._finish(file)
         except Exception:  # noqa: S110  a disk that fails: what is there stays there for the next look
@@ -150,12 +156,17 @@ class Spool:
         except OSError:
             pass
 
+    def _shed(self, file: SpoolFile) -> None:
+        if self._log.allowance is not None:
+            self._log.allowance.dropped += file.shed(MOST)
+
     def _move(self, file: SpoolFile, data: bytes) -> bool:
         if data and not self._log.is_stuck:
             rest = self._without_servers(data)
-            if rest:
-                text = rest.decode("utf-8", "surrogateescape")
-                self._log.append(self._log.render(text, None, label=LABEL))
+            for piece in pieces(rest) if rest else ():
+                if self._log.allowance is None or self._log.allowance.has_room(len(piece)):
+                    text = piece.decode("utf-8", "surrogateescape")
+                    self._log.append(self._log.render(text, None, label=LABEL))
             file.consume(len(data))
             return True
         return False
@@ -202,6 +213,19 @@ class Spool:
         self._has_stderr = False
         self._files = []
         self._busy = allocate_lock()
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """A flood in parts of whole lines: stamped, each grows several times as long, so each is asked for by itself."""
+    if len(data) <= PIECE:
+        return [data]
+    found = []
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + PIECE) + 1 or data.find(b"\n", start) + 1 or len(data)
+        found.append(data[start:end])
+        start = end
+    return found
 
 
 def is_servers(line: bytes) -> bool:

@@ -67,6 +67,15 @@ class SpoolFile:
                 pass  # this file system can't; or the file was cut off
             self._punched = end
 
+    def shed(self, most: int) -> int:
+        """Drop everything that waits, if it is more than `most` bytes; gives how much."""
+        behind = self._measure() - self._position
+        if behind <= most:
+            return 0
+        os.ftruncate(self._fd, 0)
+        self._position = self._punched = self._size = 0
+        return behind
+
     def has_no_writer(self) -> bool:
         """Whether every process that inherited the descriptor is gone."""
         try:

@@ -140,7 +140,10 @@ class Watch:
 
     def _end_after(self, seconds: float) -> None:
         if self._box is not None:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=self._box.fd)
+            try:
+                faulthandler.dump_traceback_later(seconds, exit=True, file=self._box.fd)
+            except RuntimeError:
+                pass  # the site has all the threads that it may
 
     def _give_up(self) -> None:
         if self._box is not None:

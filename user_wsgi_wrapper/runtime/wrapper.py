@@ -9,6 +9,7 @@ import sys
 
 from user_wsgi_wrapper.runtime import connection, hooks, late, succession
 from user_wsgi_wrapper.runtime.advice import advise
+from user_wsgi_wrapper.runtime.allowance import Allowance
 from user_wsgi_wrapper.runtime.capture import Capture, current_environ, request_of
 from user_wsgi_wrapper.runtime.core import serving
 from user_wsgi_wrapper.runtime.deploy import Deploy
@@ -51,6 +52,8 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
     wanted = succession.wanted_workers(connection.UWSGI)
+    if settings.log_rate:
+        log.allowance = Allowance(settings.log_rate * 1024 / wanted)
     records = Records(log, settings.wsgi_file, wanted)
     hooks.take(records, pending, current_environ)
     page = ErrorPage(settings.error_page, settings.debug)
@@ -60,6 +63,7 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
         if server_log.look():
             spool.recognize_server()
         is_busy = deploy is not None and deploy.look()
+        log.tell_dropped()
         return records.flush(SUMMARY_EVERY) or spool.drain() or is_busy
 
     site_log = SiteLog(server)
