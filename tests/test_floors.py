@@ -19,6 +19,7 @@ ROOM = 300  # lines
 HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
+WEB = "user_wsgi_wrapper.web"
 LEAVES = {
     f"{RUNTIME} 1": """
         advice beneath black_box callable_name capture caught connection core database_file deploy deploy_file
@@ -36,9 +37,14 @@ LEAVES = {
     """,
     f"{HOOK} 2": """
         bases checkup chroot chroot_plan config database deploys door emperor ending file_steps identities locks
-        mount_steps nginx orphans processes program reaper registry server_log settings shared_files store vassal
+        mount_steps nginx orphans processes program reaper registry server_log settings shared_files store
+        tally vassal
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
+    f"{WEB} 5": """
+        application chart command failures guard hosting live_tail log_lines metrics pages reloads rotated_log
+        sessions site_form site_views throttle tokens traffic
+    """,
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,
@@ -51,6 +57,7 @@ FLOORS = {
     f"{RUNTIME}.wrapper": 2,
     HOOK: 0,
     EMBEDDED: 0,
+    WEB: 0,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,
@@ -83,6 +90,7 @@ WALLS = {
     "user_wsgi_wrapper.user_wsgi_wrapper": (RUNTIME, "user_wsgi_wrapper.inside"),
     EMBEDDED: (EMBEDDED, RUNTIME, "user_wsgi_wrapper.inside"),
     HOOK: (HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
+    WEB: (WEB, HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
     "log_splitter": ("log_splitter", "user_wsgi_wrapper.site", "user_wsgi_wrapper.layout"),
     "user_wsgi_wrapper.layout": ("user_wsgi_wrapper.site", "user_wsgi_wrapper.inside"),
     "user_wsgi_wrapper.site": ("user_wsgi_wrapper.inside",),
@@ -106,9 +114,11 @@ LATE = {
 FOREIGN = {
     HOOK: {"werkzeug", "psutil", "pythonjsonlogger", "sqlalchemy", "jinja2", "idna", "psycopg", "pymysql"},
     EMBEDDED: {"werkzeug", "psutil"},
+    WEB: {"werkzeug", "psutil", "pythonjsonlogger", "jinja2", "prometheus_client"},
     "user_wsgi_wrapper.site": {"idna"},
 }
-DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger"}  # those whose name isn't that of their module
+# those whose name isn't that of their module
+DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger", "prometheus_client": "prometheus-client"}
 
 
 def read_sources():

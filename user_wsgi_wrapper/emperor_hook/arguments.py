@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_site(commands)
     _add_watching(commands)
+    _add_pages(commands)
     _add_serving(commands)
     return top
 
@@ -154,6 +155,27 @@ def _add_watching(commands: _Commands) -> None:
     reap = _leaf(commands, "reap", "reap", "end tenants' processes that no living Emperor owns")
     reap.add_argument("--dry-run", action="store_true", help="list them, end none")
     _json(reap)
+
+
+def _add_pages(commands: _Commands) -> None:
+    web = _leaf(commands, "web", "web", "serve the pages that tenants and the operator look at, until SIGTERM")
+    web.add_argument(
+        "--port", type=_port, metavar="N", help="on 127.0.0.1:N, instead of to nginx under the host of [web]"
+    )
+    group = commands.add_parser(
+        "token", help="make, list and revoke the tokens that log in there", description="Manage tokens."
+    )
+    leaves = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = _leaf(leaves, "add", "token_add", "make a token and print it; it can't be shown again")
+    add.add_argument("name", metavar="NAME", help="what it is called in `token list`")
+    scope = add.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--site", action="append", metavar="DOMAIN", help="for this site; may be given again")
+    scope.add_argument("--user", metavar="USER", help="for all sites of this tenant, those to come as well")
+    scope.add_argument("--operator", action="store_true", help="for all sites, and for /metrics")
+    scope.add_argument("--metrics", action="store_true", help="for /metrics alone")
+    _json(_leaf(leaves, "list", "token_list", "list the tokens and what they are for"))
+    revoke = _leaf(leaves, "revoke", "token_revoke", "forget a token and end its logins")
+    revoke.add_argument("name", metavar="NAME")
 
 
 def _add_serving(commands: _Commands) -> None:

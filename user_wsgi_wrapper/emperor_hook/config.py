@@ -81,6 +81,20 @@ class Warm:
 
 
 @dataclass(frozen=True)
+class Web:
+    """[web]: the pages that tenants and the operator look at, if they are given a `host` name of their own.
+
+    `streams` are the live tails at a time, `threads` what else is answered at a time; `splitter_counters` is the
+    file, below the root, that a log-splitter of this machine reports to (its option --counters).
+    """
+
+    host: str | None = None
+    threads: int = 8
+    streams: int = 24
+    splitter_counters: str = "/run/log-splitter/counters.json"
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -89,6 +103,7 @@ class Config:
     front: Front = field(default_factory=Front)
     sites: SiteDefaults = field(default_factory=SiteDefaults)
     warm: Warm = field(default_factory=Warm)
+    web: Web = field(default_factory=Web)
 
 
 # section -> key -> the function that gives back a value of the right type or raises BadValueError with the rule
@@ -119,6 +134,12 @@ _KEYS: Mapping[str, Mapping[str, _Parser]] = {
         "page_after": values.seconds(0, 600),
         "give_up_after": values.seconds(1, 3600),
         "threads": values.number(1, 1024),
+    },
+    "web": {
+        "host": values.host,
+        "threads": values.number(1, 256),
+        "streams": values.number(1, 1024),
+        "splitter_counters": values.text,
     },
 }
 
@@ -157,6 +178,7 @@ def parse(document: bytes, default_url: URL) -> Config:
         Front(**found["front"]),
         SiteDefaults(**found["sites"]),
         Warm(**found["warm"]),
+        Web(**found["web"]),
     )
     _check_together(config)
     return config

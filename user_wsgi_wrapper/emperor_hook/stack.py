@@ -24,6 +24,7 @@ from user_wsgi_wrapper.emperor_hook import (
     reaper,
     service,
     spinup,
+    tally,
     vassal,
 )
 from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
@@ -108,6 +109,7 @@ class Stack:
             Service(
                 "initialize", (_UWSGI, "--ini", str(run / "initialize.ini")), logs / "initialize.log", environment
             ),
+            *self._web(environment),
             Service(
                 "nginx",
                 (_NGINX, "-e", str(nginx_log), "-c", str(run / "nginx.conf")),
@@ -116,6 +118,12 @@ class Stack:
                 patience=3.0,
             ),
         )
+
+    def _web(self, environment: dict[str, str]) -> tuple[Service, ...]:
+        if self._machine.config.web.host is None:
+            return ()
+        argv = (_UWSGI, "--ini", str(self._layout.run_dir / "web.ini"))
+        return (Service("web", argv, self._layout.own_logs_dir / "web.log", environment, patience=3.0),)
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_PATIENCE
@@ -168,6 +176,8 @@ class Stack:
             self._say(f"no orphans are reaped: {error}")
             return
         for reaped in reaper.reap_all(identities, living, self._layout):
+            if reaped.outcome in ("terminated", "killed"):
+                tally.add(self._layout, {tally.REAPED: 1})
             if reaped.outcome not in ("gone", "zombie"):
                 self._say(f"reaped {reaped}")
 
@@ -186,7 +196,7 @@ class Stack:
             last_to_first.callback(chroot.tear_down_all, self._layout)
             last_to_first.callback(cool_all, self._layout)
             last_to_first.callback(self._reap, everyone=True)
-            last_to_first.callback(self._stop, "initialize", "emperor")
+            last_to_first.callback(self._stop, "web", "initialize", "emperor")
             last_to_first.callback(self._stop, "nginx")
 
 
