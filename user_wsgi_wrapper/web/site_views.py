@@ -66,7 +66,6 @@ class SiteViews:
             "outcome": _outcome(self._reloads.last(site.domain)),
             "spans": [_drawn("Last 24 hours", "hour", charts.day), _drawn("Last 30 days", "day", charts.month)],
             "width": chart.WIDTH,
-            "height": chart.HEIGHT,
             "is_whole": charts.is_whole,
         }
         return pages.render("overview.html", values | visit.values)

@@ -1,6 +1,6 @@
 "use strict";
 
-// A reload under way: look at its outcome until there is one, then show the page as it is then.
+// A reload under way: look until there is an outcome, then show it.
 const outcome = document.getElementById("outcome");
 if (outcome && "running" in outcome.dataset) {
   const look = async () => {
