@@ -67,6 +67,7 @@ FLOORS = {
     "log_splitter.placement": 1,
     "log_splitter.batch": 2,
     "log_splitter.checkpoint": 2,
+    "log_splitter.counters_file": 2,
     "log_splitter.datagrams": 2,
     "log_splitter.follow": 2,
     "log_splitter.hourly": 2,

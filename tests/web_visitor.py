@@ -51,14 +51,20 @@ class Visitor:
     address: str = "192.0.2.1"
     cookie: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    port: int | None = None  # of pages that nginx isn't in front of
+
+    @property
+    def authority(self) -> str:
+        """The host and port that he opens."""
+        return f"{HOST}:{self.stack.port}" if self.port is None else f"localhost:{self.port}"
 
     def request(self, method: str, path: str, body: str | None = None, **headers: str) -> Reply:
         """One request, no redirect followed; a cookie that is set is kept."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent = {"Host": f"{HOST}:{self.stack.port}", "X-Forwarded-For": self.address, **self.headers, **named}
+        sent = {"Host": self.authority, "X-Forwarded-For": self.address, **self.headers, **named}
         if self.cookie:
             sent["Cookie"] = self.cookie
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port or self.stack.port, timeout=60)
         try:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
@@ -75,7 +81,7 @@ class Visitor:
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> Reply:
         """A form, as our own page sends it unless the headers say otherwise."""
-        origin = {"Origin": f"http://{HOST}:{self.stack.port}", "Content_Type": "application/x-www-form-urlencoded"}
+        origin = {"Origin": f"http://{self.authority}", "Content_Type": "application/x-www-form-urlencoded"}
         return self.request("POST", path, urllib.parse.urlencode(fields), **{**origin, **headers})
 
     def log_in(self, token: str) -> Reply:
@@ -92,8 +98,8 @@ class Visitor:
     @contextlib.contextmanager
     def events(self, path: str) -> Iterator[Iterator[bytes]]:
         """A stream, line by line; who leaves the block goes away."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.port, timeout=30)
-        headers = {"Host": f"{HOST}:{self.stack.port}", "Cookie": self.cookie, "X-Forwarded-For": self.address}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port or self.stack.port, timeout=30)
+        headers = {"Host": self.authority, "Cookie": self.cookie, "X-Forwarded-For": self.address}
         with contextlib.closing(connection):
             connection.request("GET", path, headers=headers)
             with contextlib.closing(connection.getresponse()) as response:
