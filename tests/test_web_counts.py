@@ -6,8 +6,10 @@ import calendar
 import gzip
 import json
 import os
+import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from user_wsgi_wrapper.web import chart
 from user_wsgi_wrapper.web.failures import Failures, Group, together
 from user_wsgi_wrapper.web.rotated_log import RotatedLog
-from user_wsgi_wrapper.web.traffic import DAY, HOUR, Traffic, spans
+from user_wsgi_wrapper.web.traffic import DAY, HOUR, Span, Traffic, spans
 
 NOW = calendar.timegm((2026, 11, 25, 12, 30, 0))
 
@@ -27,9 +29,13 @@ def line(when: float, status: int, key: int, zone: str = "+0000", request: str =
     )
 
 
-def total(log: RotatedLog[Traffic]) -> tuple[int, int, bool]:
+def days(parts: tuple[Traffic, ...]) -> tuple[Span, ...]:
+    return spans(parts, NOW, DAY, 30)
+
+
+def total(log: RotatedLog[Traffic, tuple[Span, ...]]) -> tuple[int, int, bool]:
     """Requests and failures of the last 30 days, and whether that is all."""
-    found, is_whole = log.count(lambda parts: spans(parts, NOW, DAY, 30))
+    found, is_whole = log.count()
     return sum(one.requests for one in found), sum(one.failed for one in found), is_whole
 
 
@@ -60,7 +66,7 @@ def rotate(path: Path) -> None:
 
 
 def test_every_line_counts_once_however_often_it_is_rotated(log: Path) -> None:
-    counted = RotatedLog(log, Traffic)
+    counted = RotatedLog(log, Traffic, days)
     expected = 10
     assert total(counted) == (expected, 0, True)
     for turn in range(1, 5):
@@ -70,11 +76,11 @@ def test_every_line_counts_once_however_often_it_is_rotated(log: Path) -> None:
         expected += 5
         assert total(counted) == (expected, turn, True)
         assert total(counted) == (expected, turn, True)
-    assert total(RotatedLog(log, Traffic)) == (expected, 4, True), "as who counts for the first time"
+    assert total(RotatedLog(log, Traffic, days)) == (expected, 4, True), "as who counts for the first time"
 
 
 def test_a_line_counts_when_it_is_whole(log: Path) -> None:
-    counted = RotatedLog(log, Traffic)
+    counted = RotatedLog(log, Traffic, days)
     last = line(NOW - 10, 502, 77)
     add(log, last[:60])
     assert total(counted) == (10, 0, True)
@@ -83,7 +89,7 @@ def test_a_line_counts_when_it_is_whole(log: Path) -> None:
 
 
 def test_a_log_that_was_emptied_or_made_anew_is_another_one(log: Path) -> None:
-    counted = RotatedLog(log, Traffic)
+    counted = RotatedLog(log, Traffic, days)
     total(counted)
     log.write_text(line(NOW - 10, 200, 99))
     assert total(counted) == (1, 0, True)
@@ -97,7 +103,7 @@ def test_what_is_unchanged_is_not_read_again(log: Path, monkeypatch: pytest.Monk
     rotate(log)
     rotate(log)
     add(log, *(line(NOW, 200, key) for key in range(3)))
-    counted = RotatedLog(log, Traffic)
+    counted = RotatedLog(log, Traffic, days)
     assert total(counted)[0] == 13
 
     def feed(self: Traffic, block: bytes) -> None:
@@ -110,14 +116,38 @@ def test_what_is_unchanged_is_not_read_again(log: Path, monkeypatch: pytest.Monk
 def test_counting_goes_on_where_its_time_was_up(log: Path) -> None:
     with log.open("w") as file:
         file.writelines(line(NOW - 60, 200, key) for key in range(60_000))
-    counted = RotatedLog(log, Traffic)
-    looks = [counted.count(lambda parts: spans(parts, NOW, DAY, 1)[0].requests, seconds=0.0)]
+    counted = RotatedLog(log, Traffic, lambda parts: days(parts)[-1].requests)
+    looks = [counted.count(seconds=0.0)]
     while not looks[-1][1]:
-        looks.append(counted.count(lambda parts: spans(parts, NOW, DAY, 1)[0].requests, seconds=0.0))
+        looks.append(counted.count(seconds=0.0))
         assert len(looks) < 20
     assert len(looks) > 3
     assert looks[-1][0] == 60_000
     assert [number for number, _ in looks] == sorted(number for number, _ in looks)
+
+
+def test_who_asks_while_another_counts_is_not_kept_waiting(log: Path) -> None:
+    """Or one tenant with a long log and many windows would have all threads of the pages."""
+    may_go_on, began = threading.Event(), threading.Event()
+
+    class Slow(Traffic):
+        def feed(self, block: bytes) -> None:
+            began.set()
+            assert may_go_on.wait(30)
+            super().feed(block)
+
+    counted = RotatedLog(log, Slow, days)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(total, counted)
+        assert began.wait(30)
+        try:
+            assert total(counted) == (0, 0, False)
+            other = RotatedLog(log, Traffic, days).count(seconds=0.0)  # its turn doesn't come within a second
+            assert other[1] is False
+        finally:
+            may_go_on.set()
+        assert first.result(30) == (10, 0, True)
+    assert total(counted) == (10, 0, True)
 
 
 def test_links_fifos_and_broken_archives_hold_nobody(log: Path) -> None:
@@ -128,17 +158,17 @@ def test_links_fifos_and_broken_archives_hold_nobody(log: Path) -> None:
     log.with_name(f"{log.name}.2.gz").write_bytes(gzip.compress(log.read_bytes() * 100)[:-20])
     log.with_name(f"{log.name}.4.gz").write_bytes(b"no archive")
     log.with_name(f"{log.name}.passwd").write_text(line(NOW, 200, 1))
-    assert total(RotatedLog(log, Traffic))[0] >= 10
+    assert total(RotatedLog(log, Traffic, days))[0] >= 10
     log.unlink()
     os.mkfifo(log)
-    assert total(RotatedLog(log, Traffic))[2] is True
+    assert total(RotatedLog(log, Traffic, days))[2] is True
 
 
 def test_a_line_without_an_end_costs_no_memory(log: Path) -> None:
     with log.open("ab") as file:
         file.truncate(64 << 20)
     add(log, "\n", line(NOW, 200, 12))
-    counted = RotatedLog(log, Traffic)
+    counted = RotatedLog(log, Traffic, days)
     tracemalloc.start()
     assert total(counted) == (11, 0, True)
     peak = tracemalloc.get_traced_memory()[1]

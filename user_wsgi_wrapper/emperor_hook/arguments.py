@@ -175,7 +175,7 @@ def _add_pages(commands: _Commands) -> None:
     scope.add_argument("--metrics", action="store_true", help="for /metrics alone")
     _json(_leaf(leaves, "list", "token_list", "list the tokens and what they are for"))
     revoke = _leaf(leaves, "revoke", "token_revoke", "forget a token and end its logins")
-    revoke.add_argument("name", metavar="NAME")
+    revoke.add_argument("name", metavar="NAME", help="what it is called in `token list`")
 
 
 def _add_serving(commands: _Commands) -> None:

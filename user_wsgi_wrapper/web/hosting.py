@@ -41,14 +41,22 @@ class Charts:
     is_whole: bool
 
 
+_Bars = tuple[tuple[Span, ...], tuple[Span, ...]]
+
+
+def _bars(parts: tuple[Traffic, ...]) -> _Bars:
+    now = time.time()
+    return spans(parts, now, HOUR, 24), spans(parts, now, DAY, 30)
+
+
 class Hosting:
     """The machine's sites. Methods raise RegistryDownError, and NotYoursError for what the token isn't for."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._lock = threading.Lock()
-        self._traffic: OrderedDict[str, RotatedLog[Traffic]] = OrderedDict()
-        self._failures: OrderedDict[str, RotatedLog[Failures]] = OrderedDict()
+        self._traffic: OrderedDict[str, RotatedLog[Traffic, _Bars]] = OrderedDict()
+        self._failures: OrderedDict[str, RotatedLog[Failures, list[Group]]] = OrderedDict()
         self._titles: tuple[float, dict[str, list[psutil.Process]]] = (float("-inf"), {})
 
     def site(self, token: Token, text: str) -> Site:
@@ -101,15 +109,16 @@ class Hosting:
 
     def charts(self, site: Site) -> Charts:
         """Its traffic."""
-        log = self._kept(self._traffic, site.domain, lambda: RotatedLog(self.log(site, "access"), Traffic))
-        now = time.time()
-        (day, month), is_whole = log.count(lambda parts: (spans(parts, now, HOUR, 24), spans(parts, now, DAY, 30)))
+        path = self.log(site, "access")
+        (day, month), is_whole = self._kept(
+            self._traffic, site.domain, lambda: RotatedLog(path, Traffic, _bars)
+        ).count()
         return Charts(day, month, is_whole)
 
     def failures(self, site: Site) -> tuple[list[Group], bool]:
         """Its failures by place; not whole while the log is still being read."""
-        log = self._kept(self._failures, site.domain, lambda: RotatedLog(self.log(site, "error"), Failures))
-        return log.count(together)
+        log = self._kept(self._failures, site.domain, lambda: RotatedLog(self.log(site, "error"), Failures, together))
+        return log.count()
 
     def _kept(self, kept: OrderedDict[str, T], domain: str, make: Callable[[], T]) -> T:
         with self._lock:

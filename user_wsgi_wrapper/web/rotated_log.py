@@ -46,31 +46,53 @@ class _Part(Generic[S]):
     finished: tuple[int, int, int] | None = None  # inode, size and mtime of the file whose end was reached
 
 
-class RotatedLog(Generic[S]):
-    """Counts one log. `make` gives an empty summary; files unchanged for `horizon` seconds don't matter any more."""
+class RotatedLog(Generic[S, R]):
+    """Counts one log.
 
-    def __init__(self, path: Path, make: Callable[[], S], horizon: float = 32 * 86400) -> None:
+    `make` gives an empty summary, `use` what is to be known of the summaries, the newest file's first. Files
+    that are unchanged for `horizon` seconds don't matter any more.
+    """
+
+    def __init__(
+        self, path: Path, make: Callable[[], S], use: Callable[[tuple[S, ...]], R], horizon: float = 32 * 86400
+    ) -> None:
         self._path = path
         self._make = make
+        self._use = use
         self._horizon = horizon
+        self._mine = threading.Lock()
+        self._last = use(()), False
         self._parts: dict[bytes, _Part[S]] = {}
 
-    def count(self, use: Callable[[tuple[S, ...]], R], seconds: float = 2.0) -> tuple[R, bool]:
+    def count(self, seconds: float = 2.0) -> tuple[R, bool]:
         """Go on counting for that long at most; what isn't counted then is left for the next time.
 
-        Gives what `use` makes of the summaries, the newest file's first, and whether they are of the whole log.
+        Gives what is known then, and whether it is of the whole log. Who asks while another counts this log isn't
+        kept waiting, nor for long by those who count others: he gets what was known before.
         """
-        with _turn:
-            deadline = time.monotonic() + seconds
-            seen: dict[bytes, _Part[S]] = {}
-            is_whole = True
-            for path, is_compressed in self._files():
+        if not self._mine.acquire(blocking=False):
+            return self._last
+        try:
+            if _turn.acquire(timeout=2 * seconds + 1):
                 try:
-                    is_whole = self._count_file(path, is_compressed, seen, deadline) and is_whole
-                except (OSError, EOFError, zlib.error):
-                    continue  # it was rotated just now, isn't a log, or ends in the middle
-            self._parts = seen
-            return use(tuple(part.summary for part in seen.values())), is_whole
+                    self._last = self._count(seconds)
+                finally:
+                    _turn.release()
+            return self._last
+        finally:
+            self._mine.release()
+
+    def _count(self, seconds: float) -> tuple[R, bool]:
+        deadline = time.monotonic() + seconds
+        seen: dict[bytes, _Part[S]] = {}
+        is_whole = True
+        for path, is_compressed in self._files():
+            try:
+                is_whole = self._count_file(path, is_compressed, seen, deadline) and is_whole
+            except (OSError, EOFError, zlib.error):
+                continue  # it was rotated just now, isn't a log, or ends in the middle
+        self._parts = seen
+        return self._use(tuple(part.summary for part in seen.values())), is_whole
 
     def _files(self) -> Iterator[tuple[Path, bool]]:
         found = []
