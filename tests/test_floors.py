@@ -42,8 +42,8 @@ LEAVES = {
     """,
     f"{HOOK} 4": "configuration_files initialize reloading sites stack",
     f"{WEB} 5": """
-        application chart command failures guard hosting live_tail log_lines metrics pages reloads rotated_log
-        sessions site_form site_views throttle tokens traffic
+        application chart command failures guard hosting live_tail log_file log_lines metrics pages reloads
+        rotated_log sessions site_form site_views throttle tokens traffic
     """,
 }
 FLOORS = {

@@ -295,6 +295,6 @@ def test_a_tenant_who_invents_failures_costs_bounded_memory() -> None:
     )
     part.feed(endless.encode())
     groups = together([part])
-    assert len(groups) <= 200
+    assert len(groups) <= 100
     assert (groups[0].what, groups[0].place) == ("Deep", "/x4999:1 in f")
-    assert max(len(group.example) for group in groups) <= 8000
+    assert max(len(group.example) for group in groups) <= 4000

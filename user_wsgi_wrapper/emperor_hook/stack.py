@@ -132,6 +132,7 @@ class Stack:
             and (self._layout.run_dir / "nginx.pid").exists()
             # an answer: its socket is there before its program is
             and probe.ping(self._layout.initialize_socket, 1.0)
+            and ("web" not in self._running or probe.ping(self._layout.web_socket, 1.0))
         ):
             self._raise_if_one_died()
             if time.monotonic() > deadline:

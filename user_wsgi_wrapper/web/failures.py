@@ -17,8 +17,8 @@ _OF_A_REQUEST = re.compile(r"[A-Z]{1,20} (/\S*|\*): (.*)")
 _COUNTED = re.compile(r"failed as \[([0-9a-f]{12}|-)\] did, (once|([0-9]{1,9}) times) within [0-9.]+ s: (.*)")
 _TRACEBACK = "Traceback (most recent call last):"
 _NO_FAILURES = ("the client went away",)
-_GROUPS = 200  # of a file; the one that was seen last the longest ago makes room
-_EXAMPLE = 8000  # characters
+_GROUPS = 100  # of a file; the one that was seen last the longest ago makes room
+_EXAMPLE = 4000  # characters
 _LINES = 200  # of a record
 _REMEMBERED = 1000  # requests whose failures later ones may be counted by
 

@@ -23,7 +23,7 @@ from user_wsgi_wrapper.web.tokens import Token
 from user_wsgi_wrapper.web.traffic import DAY, HOUR, Span, Traffic, spans
 
 SHOWN = 200  # sites of one page
-_COUNTED = 500  # sites whose counts are kept
+_COUNTED = 200  # sites whose counts are kept
 _FRESH = 1.0  # seconds that one look at all processes is good for
 T = TypeVar("T")
 

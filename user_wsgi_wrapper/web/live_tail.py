@@ -12,13 +12,15 @@ from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import tail
 from user_wsgi_wrapper.emperor_hook.deploys import harmless
+from user_wsgi_wrapper.web.log_file import lines_within
 
 LINES = 200  # shown at the beginning
+AT_FIRST = 1 << 20  # bytes that these may be together
 OF_A_TOKEN = 6  # at a time
 _LONGEST = 15 * 60.0  # seconds; the browser connects again
 _BEAT = 10.0  # seconds of silence after which a comment shows whether the reader is still there
 _LOOK_AGAIN = 0.5  # seconds between two looks whether the reader is still logged in
-_WIDEST = 4000  # characters of a line
+_WIDEST = 4000  # bytes of a line
 _BATCH = 500  # lines of one event
 _AHEAD = 2000  # lines that wait for a slow reader, while the log's reader waits
 
@@ -69,7 +71,7 @@ class _Events(Iterator[bytes]):
 
 def _events(path: Path, is_allowed: Callable[[], bool]) -> Iterator[bytes]:
     ended = threading.Event()
-    lines: queue.Queue[bytes] = queue.Queue(_AHEAD)
+    lines: queue.Queue[str] = queue.Queue(_AHEAD)
     pump = threading.Thread(target=_pump, args=(path, lines, ended), daemon=True, name="live tail")
     pump.start()
     began = beat = time.monotonic()
@@ -78,7 +80,7 @@ def _events(path: Path, is_allowed: Callable[[], bool]) -> Iterator[bytes]:
         while is_allowed() and time.monotonic() - began < _LONGEST:
             batch = _take(lines)
             if batch:
-                yield b"".join(b"data: " + shown(line).encode() + b"\n" for line in batch) + b"\n"
+                yield "".join(f"data: {line}\n" for line in batch).encode() + b"\n"
             elif not pump.is_alive():
                 yield b"event: gone\ndata:\n\n"
                 return
@@ -93,17 +95,19 @@ def _events(path: Path, is_allowed: Callable[[], bool]) -> Iterator[bytes]:
         ended.set()
 
 
-def _pump(path: Path, lines: queue.Queue[bytes], ended: threading.Event) -> None:
+def _pump(path: Path, lines: queue.Queue[str], ended: threading.Event) -> None:
     with contextlib.suppress(OSError):
-        for line in tail.follow(path, LINES, lambda _: True, ended.is_set):
+        first = lines_within(path, LINES, AT_FIRST)
+        for line in tail.follow(path, first, lambda _: True, ended.is_set):
+            text = shown(line)
             while not ended.is_set():
                 with contextlib.suppress(queue.Full):
-                    lines.put(line, timeout=_LOOK_AGAIN)
+                    lines.put(text, timeout=_LOOK_AGAIN)
                     break
 
 
-def _take(lines: queue.Queue[bytes]) -> list[bytes]:
-    batch: list[bytes] = []
+def _take(lines: queue.Queue[str]) -> list[str]:
+    batch: list[str] = []
     with contextlib.suppress(queue.Empty):
         batch.append(lines.get(timeout=_LOOK_AGAIN))
         while len(batch) < _BATCH:
@@ -113,5 +117,6 @@ def _take(lines: queue.Queue[bytes]) -> list[bytes]:
 
 def shown(line: bytes) -> str:
     """A line as a page shows it: on one line, without what steers anything, cut where it is too wide."""
-    text = harmless(line.rstrip(b"\r\n").decode(errors="backslashreplace")).replace("\n", "\\n")
-    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} … ({len(text) - _WIDEST} characters more)"
+    whole = line.rstrip(b"\r\n")
+    text = harmless(whole[:_WIDEST].decode(errors="backslashreplace")).replace("\n", "\\n")
+    return text if len(whole) <= _WIDEST else f"{text} … ({len(whole) - _WIDEST} bytes more)"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import BinaryIO
 
 from user_wsgi_wrapper import inside
 from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.web.log_file import open_log
 
 EVENTS = ("started", "reloaded", "refused", "kept", "unkept", "broken", "killed", "throttled", "idle", "stopped")
 _EVENT = re.compile(rb"^[0-9]{4}-[0-9 :,-]{18} \[-\] site ([a-z]{4,9}): ", re.MULTILINE)
@@ -55,13 +54,13 @@ class LogLines:
         if inode not in (0, facts.st_ino):
             self._finish(path.with_name(f"{path.name}.1"), kind, inode, offset)
             offset = 0
-        with _open(path) as file:
+        with open_log(path) as file:
             now = os.fstat(file.fileno())
             self._seen[path] = (now.st_ino, self._read(file, kind, offset if now.st_size >= offset else 0))
 
     def _finish(self, path: Path, kind: str, inode: int, offset: int) -> None:
         """The rest of a log that was renamed."""
-        with contextlib.suppress(OSError), _open(path) as file:
+        with contextlib.suppress(OSError), open_log(path) as file:
             if os.fstat(file.fileno()).st_ino == inode:
                 self._read(file, kind, offset)
 
@@ -89,11 +88,3 @@ class LogLines:
             self.events.update({name: number for name, number in told.items() if name in EVENTS})
         elif kind == "error":
             self.lost += sum(map(int, _LOST.findall(block)))
-
-
-def _open(path: Path) -> BinaryIO:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")

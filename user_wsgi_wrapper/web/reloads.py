@@ -16,7 +16,7 @@ from pathlib import Path
 from user_wsgi_wrapper.emperor_hook.deploys import harmless
 
 RUNNING, DONE, REFUSED = "running", "done", "refused"
-_AT_ONCE = 4
+_AT_ONCE, _OF_A_USER = 8, 2  # a load may take minutes, and nobody's shall keep others from theirs
 _LONGEST = 400.0  # seconds; the command itself gives up before
 _KEPT = 1000
 _SAID = 64 * 1024  # characters
@@ -37,18 +37,18 @@ class Reloads:
     def __init__(self, options: tuple[str, ...]) -> None:
         # under uWSGI sys.executable is uWSGI
         python = Path(sys.prefix) / "bin/python3"
-        self._command = (str(python), "-m", "user_wsgi_wrapper", *options, "reload")
+        self._command = (str(python), "-I", "-m", "user_wsgi_wrapper", *options, "reload")
         self._lock = threading.Lock()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self._users: dict[str, str] = {}  # by the domain that is being reloaded
 
-    def start(self, domain: str) -> Outcome:
+    def start(self, domain: str, username: str) -> Outcome:
         """Begin one, unless one is under way or too many are."""
         with self._lock:
             known = self._outcomes.get(domain)
             if known is not None and known.state == RUNNING:
                 return known
-            running = sum(one.state == RUNNING for one in self._outcomes.values())
-            if running >= _AT_ONCE:
+            if len(self._users) >= _AT_ONCE or list(self._users.values()).count(username) >= _OF_A_USER:
                 busy = Outcome(
                     REFUSED, "Too many reloads are under way; nothing was done. Try again soon.", time.time()
                 )
@@ -56,6 +56,7 @@ class Reloads:
                 return busy
             outcome = Outcome(RUNNING, "", time.time())
             self._outcomes[domain] = outcome
+            self._users[domain] = username
             self._outcomes.move_to_end(domain)
             idle = [key for key, one in self._outcomes.items() if one.state != RUNNING]
             for key in idle[: max(len(self._outcomes) - _KEPT, 0)]:
@@ -87,3 +88,4 @@ class Reloads:
         finally:
             with self._lock:
                 self._outcomes[domain] = end
+                del self._users[domain]

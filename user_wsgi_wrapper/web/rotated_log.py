@@ -5,12 +5,10 @@ A file is known by its first bytes, not by its name or inode: rotation renames a
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import os
 import re
-import stat
 import threading
 import time
 import zlib
@@ -18,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Generic, Protocol, TypeVar
+
+from user_wsgi_wrapper.web.log_file import open_log
 
 _HEAD = 160  # bytes by which a file is known: an access line has its time and its request's id in them
 _BLOCK = 1 << 20
@@ -110,7 +110,7 @@ class RotatedLog(Generic[S, R]):
 
     def _count_file(self, path: Path, is_compressed: bool, seen: dict[bytes, _Part[S]], deadline: float) -> bool:
         """Whether its end was reached."""
-        with _open(path) as plain:
+        with open_log(path) as plain:
             facts = os.fstat(plain.fileno())
             if time.time() - facts.st_mtime > self._horizon:
                 return True
@@ -148,12 +148,3 @@ def _feed(file: IO[bytes], part: _Part[S], deadline: float) -> bool:
             rest = b""
         if time.monotonic() > deadline:
             return False
-
-
-def _open(path: Path) -> IO[bytes]:
-    # The folder is root's, the file may be its tenant's: never wait for the writer of a FIFO
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")

@@ -43,7 +43,7 @@ class Sessions:
         with self._lock:
             self._forget_the_old(now)
             same = [one for one in self._open.values() if one.token_digest == token.digest]
-            for one in same[: len(same) + 1 - _OF_A_TOKEN]:
+            for one in same[: max(len(same) + 1 - _OF_A_TOKEN, 0)]:
                 del self._open[one.key]
             while len(self._open) >= _MOST:
                 del self._open[next(iter(self._open))]

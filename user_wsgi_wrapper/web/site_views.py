@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
@@ -17,8 +17,10 @@ from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError
 from user_wsgi_wrapper.site import BadValueError, Site
 from user_wsgi_wrapper.web import chart, pages, site_form
+from user_wsgi_wrapper.web.failures import Group
 from user_wsgi_wrapper.web.hosting import Hosting, NotYoursError
-from user_wsgi_wrapper.web.live_tail import LINES, LiveTails, TooManyError, shown
+from user_wsgi_wrapper.web.live_tail import AT_FIRST, LINES, LiveTails, TooManyError, shown
+from user_wsgi_wrapper.web.log_file import lines_within
 from user_wsgi_wrapper.web.reloads import Outcome, Reloads
 from user_wsgi_wrapper.web.sessions import Session
 from user_wsgi_wrapper.web.tokens import OPERATOR, Token
@@ -77,7 +79,7 @@ class SiteViews:
 
     def reload(self, visit: Visit, site: Site) -> Response:
         """Begin a reload; the overview shows what becomes of it."""
-        self._reloads.start(site.domain)
+        self._reloads.start(site.domain, site.username)
         return redirect(f"/sites/{site.domain}#reload", 303)
 
     def reload_outcome(self, visit: Visit, site: Site) -> Response:
@@ -89,7 +91,8 @@ class SiteViews:
         """The end of one of the three logs; the page's script goes on from there."""
         kind = _kind(visit.request)
         try:
-            lines = [shown(line) for line in tail.last_lines(self._hosting.log(site, kind), LINES)]
+            path = self._hosting.log(site, kind)
+            lines = [shown(line) for line in tail.last_lines(path, lines_within(path, LINES, AT_FIRST))]
         except OSError:
             lines = []
         values = {"site": site, "kind": kind, "kinds": ("error", "access", "server"), "lines": lines}
@@ -112,7 +115,7 @@ class SiteViews:
         groups, is_whole = self._hosting.failures(site)
         values = {
             "site": site,
-            "groups": groups[:_SHOWN_FAILURES],
+            "groups": [_harmless(one) for one in groups[:_SHOWN_FAILURES]],
             "more": max(len(groups) - _SHOWN_FAILURES, 0),
             "is_whole": is_whole,
         }
@@ -164,6 +167,12 @@ def _drawn(title: str, length: str, spans: tuple[Span, ...]) -> dict[str, object
     rows = [(chart.name(one.start, seconds), one.requests, one.refused, one.failed) for one in reversed(spans)]
     charts = [(kind, chart.draw(spans, seconds, kind)) for kind in _KINDS]
     return {"title": title, "length": length, "charts": charts, "rows": rows}
+
+
+def _harmless(group: Group) -> Group:
+    """Without what steers a page's text, such as marks that turn its direction: a tenant writes what he likes."""
+    what, place, example = (deploys.harmless(text) for text in (group.what, group.place, group.example))
+    return replace(group, what=what, place=place, example=example)
 
 
 def _kind(request: Request) -> str:
