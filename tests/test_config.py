@@ -114,7 +114,10 @@ def test_the_layouts_file_is_read_if_there_is_one_and_a_named_file_instead_of_it
     [
         ("[registry", "not TOML"),
         ("[sites]\nidle = 1\nidle = 2", "not TOML"),
-        ("[site]\nidle = 1", "[site]: there is no such section; registry, ids, front, sites, warm, limits are known"),
+        (
+            "[site]\nidle = 1",
+            "[site]: there is no such section; registry, ids, front, sites, warm, limits, web are known",
+        ),
         ("sites = 1", "sites: it is not a section"),
         ("[[sites]]\nidle = 1", "sites: it is not a section"),
         ("[sites]\nidel = 1", "sites.'idel': there is no such key; idle, processes, threads, memory are known"),
@@ -166,6 +169,9 @@ def test_the_layouts_file_is_read_if_there_is_one_and_a_named_file_instead_of_it
         ("[front]\nread_timeout = 1.5", "front.read_timeout: 1.5 is not a whole number"),
         ("[warm]\npage_after = -1", "warm.page_after: -1: from 0 to 600"),
         ("[warm]\nthreads = 0", "warm.threads: 0: from 1 to 1024"),
+        ("[web]\nhost = 'a b; listen 1'", "web.host: domain 'a b; listen 1'"),
+        ("[web]\nhost = '10.0.0.1'", "web.host: domain '10.0.0.1'"),
+        ("[web]\nstreams = 0", "web.streams: 0: from 1 to 1024"),
         ("[warm]\nthreads = " + "9" * 4000, "warm.threads: "),
     ],
 )

@@ -19,6 +19,7 @@ ROOM = 300  # lines
 HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
+WEB = "user_wsgi_wrapper.web"
 LEAVES = {
     f"{RUNTIME} 1": """
         advice allowance beneath black_box callable_name capture caught connection core database_file deploy
@@ -39,12 +40,16 @@ LEAVES = {
         bases cgroups checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
         file_steps front_path identities import_apache import_piku limit_watch limits locks log_budget mount_steps
         nginx orphans processes program reaper registry server_log service_account settings shared_files site_tables
-        static_rules store tenant_files vassal warm_client warm_server
+        static_rules store tally tenant_files vassal warm_client warm_server
     """,
     f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
     f"{HOOK} 4": """
         collecting configuration_files explain initialize migrating reloading site_checkup site_places sites stack
         support warmer
+    """,
+    f"{WEB} 5": """
+        application chart command failures guard hosting live_tail log_file log_lines metrics pages reloads
+        rotated_log sessions site_form site_views throttle tokens traffic
     """,
 }
 FLOORS = {
@@ -60,6 +65,7 @@ FLOORS = {
     EMBEDDED: 0,
     f"{HOOK}.logs": 0,
     f"{HOOK}.logs.command": 3,
+    WEB: 0,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,
@@ -69,6 +75,7 @@ FLOORS = {
     "log_splitter.placement": 1,
     "log_splitter.batch": 2,
     "log_splitter.checkpoint": 2,
+    "log_splitter.counters_file": 2,
     "log_splitter.datagrams": 2,
     "log_splitter.follow": 2,
     "log_splitter.hourly": 2,
@@ -92,6 +99,7 @@ WALLS = {
     "user_wsgi_wrapper.user_wsgi_wrapper": (RUNTIME, "user_wsgi_wrapper.inside"),
     EMBEDDED: (EMBEDDED, RUNTIME, "user_wsgi_wrapper.inside"),
     HOOK: (HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
+    WEB: (WEB, HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
     "log_splitter": ("log_splitter", "user_wsgi_wrapper.site", "user_wsgi_wrapper.layout"),
     "user_wsgi_wrapper.layout": ("user_wsgi_wrapper.site", "user_wsgi_wrapper.inside"),
     "user_wsgi_wrapper.site": ("user_wsgi_wrapper.inside",),
@@ -116,9 +124,11 @@ LATE = {
 FOREIGN = {
     HOOK: {"werkzeug", "psutil", "pythonjsonlogger", "sqlalchemy", "jinja2", "idna", "psycopg", "pymysql"},
     EMBEDDED: {"werkzeug", "psutil"},
+    WEB: {"werkzeug", "psutil", "pythonjsonlogger", "jinja2", "prometheus_client"},
     "user_wsgi_wrapper.site": {"idna"},
 }
-DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger"}  # those whose name isn't that of their module
+# those whose name isn't that of their module
+DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger", "prometheus_client": "prometheus-client"}
 
 
 def read_sources():

@@ -159,6 +159,21 @@ class Layout:
         return self.run_dir / "warmer.socket"
 
     @property
+    def web_socket(self) -> Path:
+        """Where nginx finds the pages that tenants and the operator look at."""
+        return self.run_dir / "web.socket"
+
+    @property
+    def web_tokens(self) -> Path:
+        """The hashes of the tokens that log in to those pages, and whose they are; root's alone."""
+        return self.state_dir / "web_tokens.json"
+
+    @property
+    def tally(self) -> Path:
+        """What the stack's programs have counted together since the machine started."""
+        return self.run_dir / "tally.json"
+
+    @property
     def own_logs_dir(self) -> Path:
         """The logs of the stack itself: nginx, the Emperor, initialize."""
         return self.root / "var/log/user_wsgi_wrapper"

@@ -24,6 +24,7 @@ from user_wsgi_wrapper.emperor_hook import (
     sites,
     spinup,
     support,
+    tally,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
@@ -236,6 +237,7 @@ def _reap(arguments: argparse.Namespace) -> int:
         rows += reaper.find_orphans(identities, living, machine.layout)
     else:
         rows += reaper.reap_all(identities, living, machine.layout)
+        tally.add(machine.layout, {tally.REAPED: sum(row.outcome in ("terminated", "killed") for row in rows)})
     if arguments.json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:

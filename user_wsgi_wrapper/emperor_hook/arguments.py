@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_site(commands)
     _add_watching(commands)
+    _add_pages(commands)
     _add_serving(commands)
     return top
 
@@ -213,23 +214,8 @@ def _add_watching(commands: _Commands) -> None:
     _json(reap)
 
 
-_LOGS_EPILOG = """\
-A record is whole or not there: a traceback is found with its first line and by it. Logs
-that were rotated and compressed are read too, from the newest on as far as is needed. On
-a terminal, levels and statuses are in color (unless NO_COLOR is set) and what a terminal
-would obey is shown as text; a pipe gets every byte as it is.
-
-examples:
-  user-wsgi-wrapper logs www.example.org -f
-  user-wsgi-wrapper logs www.example.org --request 3f9c2a71d0b4
-  user-wsgi-wrapper logs www.example.org --kind all --since 30m
-  user-wsgi-wrapper logs www.example.org --kind access --grep '" 50[0-9] ' -n 20"""
-
-
 def _add_logs(commands: _Commands) -> None:
     logs = _leaf(commands, "logs", "logs", "print the end of a site's log, or what is wanted of its logs")
-    logs.epilog = _LOGS_EPILOG
-    logs.formatter_class = argparse.RawDescriptionHelpFormatter
     logs.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     logs.add_argument(
         "--kind",
@@ -256,6 +242,27 @@ def _add_logs(commands: _Commands) -> None:
         "--since", metavar="WHEN", help="only what is newer: 30m, 2h, 3d, 10:11, 2012-08-24 or '2012-08-24 10:11:12'"
     )
     logs.add_argument("--grep", metavar="PATTERN", help="only records with a line that this Python regex is found in")
+
+
+def _add_pages(commands: _Commands) -> None:
+    web = _leaf(commands, "web", "web", "serve the pages that tenants and the operator look at, until SIGTERM")
+    web.add_argument(
+        "--port", type=_port, metavar="N", help="on 127.0.0.1:N, instead of to nginx under the host of [web]"
+    )
+    group = commands.add_parser(
+        "token", help="make, list and revoke the tokens that log in there", description="Manage tokens."
+    )
+    leaves = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = _leaf(leaves, "add", "token_add", "make a token and print it; it can't be shown again")
+    add.add_argument("name", metavar="NAME", help="what it is called in `token list`")
+    scope = add.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--site", action="append", metavar="DOMAIN", help="for this site; may be given again")
+    scope.add_argument("--user", metavar="USER", help="for all sites of this tenant, those to come as well")
+    scope.add_argument("--operator", action="store_true", help="for all sites, and for /metrics")
+    scope.add_argument("--metrics", action="store_true", help="for /metrics alone")
+    _json(_leaf(leaves, "list", "token_list", "list the tokens and what they are for"))
+    revoke = _leaf(leaves, "revoke", "token_revoke", "forget a token and end its logins")
+    revoke.add_argument("name", metavar="NAME", help="what it is called in `token list`")
 
 
 def _add_serving(commands: _Commands) -> None:

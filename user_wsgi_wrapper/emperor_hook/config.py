@@ -103,6 +103,20 @@ class LimitDefaults:
 
 
 @dataclass(frozen=True)
+class Web:
+    """[web]: the pages that tenants and the operator look at, if they are given a `host` name of their own.
+
+    `streams` are the live tails at a time, `threads` what else is answered at a time; `splitter_counters` is the
+    file, below the root, that a log-splitter of this machine reports to (its option --counters).
+    """
+
+    host: str | None = None
+    threads: int = 8
+    streams: int = 24
+    splitter_counters: str = "/run/log-splitter/counters.json"
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -112,6 +126,7 @@ class Config:
     sites: SiteDefaults = field(default_factory=SiteDefaults)
     warm: Warm = field(default_factory=Warm)
     limits: LimitDefaults = field(default_factory=LimitDefaults)
+    web: Web = field(default_factory=Web)
 
 
 # section -> key -> the function that gives back a value of the right type or raises BadValueError with the rule
@@ -148,6 +163,12 @@ _KEYS: Mapping[str, Mapping[str, _Parser]] = {
         "cgroups": values.one_of("auto", "required", "off"),
         **{name: values.number_or_zero(*bounds) for name, bounds in site.LIMITS.items()},
         "log_size": values.number_or_zero(2, 1 << 20),
+    },
+    "web": {
+        "host": values.host,
+        "threads": values.number(1, 256),
+        "streams": values.number(1, 1024),
+        "splitter_counters": values.text,
     },
 }
 
@@ -187,6 +208,7 @@ def parse(document: bytes, default_url: URL) -> Config:
         SiteDefaults(**found["sites"]),
         Warm(**found["warm"]),
         LimitDefaults(**found["limits"]),
+        Web(**found["web"]),
     )
     _check_together(config)
     return config

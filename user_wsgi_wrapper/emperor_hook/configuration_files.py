@@ -1,4 +1,4 @@
-"""The generated configurations of the stack's three servers, and where they lie."""
+"""The generated configurations of the stack's servers, and where they lie."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 
+# The environment variables in which initialize and the web pages get the two global options.
+ROOT_VARIABLE = "USER_WSGI_WRAPPER_ROOT"
+CONFIG_VARIABLE = "USER_WSGI_WRAPPER_CONFIG"
+
 
 def front(machine: Machine, door: Layout) -> str:
     """nginx's http-level configuration; `door` is the layout as nginx's workers reach it."""
     # initialize answers a POST only once its site is up or given up
     patience = machine.config.warm.give_up_after + 15
-    return nginx.render(door, machine.config.front, patience)
+    return nginx.render(door, machine.config.front, patience, machine.config.web.host)
 
 
 def initialize(machine: Machine) -> str:
@@ -39,6 +43,22 @@ def initialize(machine: Machine) -> str:
     )
 
 
+def web(machine: Machine, port: int | None = None) -> str:
+    """The uWSGI configuration of the web pages; with a port they are served to this machine's own users too."""
+    _, gid = nginx.account(machine.config.front.user)
+    settings = machine.config.web
+    return templates.fill(
+        "web.ini.template",
+        vassal.carry,
+        virtualenv=sys.prefix if sys.prefix != sys.base_prefix else None,
+        socket=machine.layout.web_socket,
+        socket_owner=f"root:{nginx.group_name(gid)}",
+        port=port,
+        threads=settings.threads + settings.streams,  # a live tail has a thread for as long as it lasts
+        log_date=vassal.LOG_DATE,
+    )
+
+
 def write(machine: Machine, door: Layout) -> tuple[Path, ...]:
     """Write all of them and make the folders that they name; gives the files."""
     layout, run = machine.layout, machine.layout.run_dir
@@ -52,6 +72,8 @@ def write(machine: Machine, door: Layout) -> tuple[Path, ...]:
         run / "nginx-front.conf": front(machine, door),
         run / "nginx.conf": nginx.render_main(door, machine.config.front),
     }
+    if machine.config.web.host is not None:
+        texts[run / "web.ini"] = web(machine)
     for path, text in texts.items():
         write_if_changed(path, text)
     return tuple(texts)

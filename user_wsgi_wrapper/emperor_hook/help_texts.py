@@ -140,9 +140,16 @@ example:
         "Print the end of one of a site's three logs: what its code raised and wrote to stderr (error), the "
         "requests (access), or the server's own lines and what the code prints (server).",
         """\
+A record is whole or not there: a traceback is found with its first line and by it. Logs
+that were rotated and compressed are read too, from the newest on as far as is needed. On
+a terminal, levels and statuses are in color (unless NO_COLOR is set) and what a terminal
+would obey is shown as text; a pipe gets every byte as it is.
+
 examples:
-  user-wsgi-wrapper logs www.example.org -n 200
-  user-wsgi-wrapper logs www.example.org --request 3f9c2a71d0b4""",
+  user-wsgi-wrapper logs www.example.org -f
+  user-wsgi-wrapper logs www.example.org --request 3f9c2a71d0b4
+  user-wsgi-wrapper logs www.example.org --kind all --since 30m
+  user-wsgi-wrapper logs www.example.org --kind access --grep '" 50[0-9] ' -n 20""",
     ),
     "serve": (
         "Serve one WSGI application on 127.0.0.1, with no other server and no rights: the same error log, error "

@@ -26,6 +26,7 @@ from user_wsgi_wrapper.emperor_hook import (
     reaper,
     service,
     spinup,
+    tally,
     vassal,
 )
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
@@ -116,6 +117,7 @@ class Stack:
                 logs / "initialize.log",
                 {"PYTHONDONTWRITEBYTECODE": "1"},
             ),
+            *self._web(),
             Service(
                 "nginx",
                 (_NGINX, "-e", str(nginx_log), "-c", str(run / "nginx.conf")),
@@ -125,6 +127,15 @@ class Stack:
             ),
         )
 
+    def _web(self) -> tuple[Service, ...]:
+        if self._machine.config.web.host is None:
+            return ()
+        environment = {configuration_files.ROOT_VARIABLE: str(self._layout.root)}
+        if self._config_file is not None:
+            environment[configuration_files.CONFIG_VARIABLE] = str(self._config_file.resolve())
+        argv = (_UWSGI, "--ini", str(self._layout.run_dir / "web.ini"))
+        return (Service("web", argv, self._layout.own_logs_dir / "web.log", environment, patience=3.0),)
+
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_PATIENCE
         while not (
@@ -133,6 +144,7 @@ class Stack:
             and self._layout.warmer_socket.exists()
             # an answer: its socket is there before its program is
             and probe.ping(self._layout.initialize_socket, 1.0)
+            and ("web" not in self._running or probe.ping(self._layout.web_socket, 1.0))
         ):
             self._raise_if_one_died()
             if time.monotonic() > deadline:
@@ -177,6 +189,8 @@ class Stack:
             self._say(f"no orphans are reaped: {error}")
             return
         for reaped in reaper.reap_all(identities, living, self._layout):
+            if reaped.outcome in ("terminated", "killed"):
+                tally.add(self._layout, {tally.REAPED: 1})
             if reaped.outcome not in ("gone", "zombie"):
                 self._say(f"reaped {reaped}")
 
@@ -195,7 +209,7 @@ class Stack:
             last_to_first.callback(chroot.tear_down_all, self._layout)
             last_to_first.callback(cool_all, self._layout)
             last_to_first.callback(self._reap, everyone=True)
-            last_to_first.callback(self._stop, "initialize", "warmer", "emperor")
+            last_to_first.callback(self._stop, "web", "initialize", "warmer", "emperor")
             last_to_first.callback(self._stop, "nginx")
 
 
