@@ -16,19 +16,19 @@ CONFIG_VARIABLE = "USER_WSGI_WRAPPER_CONFIG"
 
 
 def front(machine: Machine, door: Layout) -> str:
-    """nginx's http-level configuration; `door` is the layout as nginx's workers reach it."""
+    """nginx's http-level configuration; `door` is the layout as those reach it who aren't root."""
     # initialize answers a POST only once its site is up or given up
     patience = machine.config.warm.give_up_after + 15
     return nginx.render(door, machine.config.front, patience, machine.config.web.host)
 
 
-def initialize(machine: Machine) -> str:
-    """The uWSGI configuration of initialize's HTTP side. Its account is made if it isn't there."""
+def initialize(machine: Machine, door: Layout) -> str:
+    """The uWSGI configuration of initialize's HTTP side, whose account is made if it isn't there; `door` as above."""
     _, gid = nginx.account(machine.config.front.user)
     warm = machine.config.warm
     uid, own_gid = service_account.ensure(warm.user)
     settings = initialize_environment.Settings(
-        uid, own_gid, machine.layout.warmer_socket, warm.page_after, warm.give_up_after, warm.threads
+        uid, own_gid, door.warmer_socket, warm.page_after, warm.give_up_after, warm.threads
     )
     return templates.fill(
         "initialize.ini.template",
@@ -68,7 +68,7 @@ def write(machine: Machine, door: Layout) -> tuple[Path, ...]:
     nginx.prepare_folders(layout, machine.config.front)
     texts = {
         run / "emperor.ini": emperor.render(layout),
-        run / "initialize.ini": initialize(machine),
+        run / "initialize.ini": initialize(machine, door),
         run / "nginx-front.conf": front(machine, door),
         run / "nginx.conf": nginx.render_main(door, machine.config.front),
     }

@@ -25,6 +25,7 @@ from user_wsgi_wrapper.emperor_hook import (
     processes,
     reaper,
     service,
+    service_account,
     spinup,
     tally,
     vassal,
@@ -93,9 +94,9 @@ class Stack:
         cool_all(self._layout)
 
     def _start(self) -> None:
-        front = self._machine.config.front
-        nginx_layout = door.open_door(self._layout, *nginx.account(front.user))
-        configuration_files.write(self._machine, nginx_layout)
+        config = self._machine.config
+        accounts = nginx.account(config.front.user), service_account.ensure(config.warm.user)
+        configuration_files.write(self._machine, door.open_door(self._layout, *accounts))
         self._layout.warmer_socket.unlink(missing_ok=True)
         for one in self._services():
             self._running[one.name] = one, service.start(one)

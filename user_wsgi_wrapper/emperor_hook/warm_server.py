@@ -30,16 +30,14 @@ _PAUSE = 0.05  # seconds, when there is no descriptor for one more connection
 class Bounds:
     """How much of each there may be. Times are in seconds.
 
-    `strangers`: questions a second for domains that aren't known here, and so many at once.
+    `strangers`: questions a second for domains that aren't known here, and so many at once; twice what nginx lets
+    through, so that an honest HTTP side never gets there.
     """
 
     warmups: int
     silent: int = 64
     silent_for: float = 2.0
-    strangers: tuple[float, float] = (
-        40.0,
-        800.0,
-    )  # twice what nginx lets through: an honest HTTP side never gets there
+    strangers: tuple[float, float] = (40.0, 800.0)
     complaints: tuple[float, float] = (1.0, 20.0)
 
 
@@ -93,7 +91,8 @@ class WarmServer:
             one.close()
 
     def _accept(self) -> None:
-        while len(self._silent) < self._bounds.silent:
+        # only so many in a turn, lest those that are here already wait for all that come
+        for _ in range(self._bounds.silent - len(self._silent)):
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
@@ -104,8 +103,9 @@ class WarmServer:
                     time.sleep(_PAUSE)
                 return
             self._greet(connection)
-        self._selector.unregister(self._listener)
-        self._is_listening = False
+        if len(self._silent) >= self._bounds.silent:
+            self._selector.unregister(self._listener)
+            self._is_listening = False
 
     def _greet(self, connection: socket.socket) -> None:
         connection.setblocking(False)
