@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.live import PATIENCE, LiveStack, free_port, wait_for
 from tests.test_units import bounded
 from tests.web_visitor import Visitor, new_token
 from user_wsgi_wrapper.emperor_hook import tally
+from user_wsgi_wrapper.emperor_hook.locks import locked
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.web.log_lines import LogLines
 from user_wsgi_wrapper.web.metrics import STATES
@@ -218,6 +220,11 @@ def test_a_tally_adds_up_over_processes_and_never_raises(tmp_path: Path) -> None
     tally.add(layout, {"x": 1})
     assert tally.read(layout) == {"x": 1}
     tally.add(Layout(Path("/dev/null")), {"x": 1})
+    with locked(layout, "tally", "all"):  # as one that was stopped holds it
+        began = time.monotonic()
+        tally.add(layout, {"x": 1})
+    assert time.monotonic() - began < 5
+    assert tally.read(layout) == {"x": 1}
 
 
 def test_log_lines_count_once_over_rotation_and_nothing_of_before(tmp_path: Path) -> None:
