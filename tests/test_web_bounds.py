@@ -124,10 +124,10 @@ def test_one_users_hanging_reloads_leave_others_theirs(monkeypatch: pytest.Monke
     assert mine.start("0.test", "Alice").state == "running", "the one that is under way"
     assert mine.start("his.test", "Bob").state == "running"
     go_on.set()
-    wait_for(
-        lambda: all(mine.last(name).state == "done" for name in ("0.test", "1.test", "his.test")), "all are done"
-    )
-    assert "\x1b" not in mine.last("0.test").text
+    begun = [("0.test", "Alice"), ("1.test", "Alice"), ("his.test", "Bob")]
+    wait_for(lambda: all(mine.last(*one).state == "done" for one in begun), "all are done")
+    assert "\x1b" not in mine.last("0.test", "Alice").text
+    assert mine.last("0.test", "Bob") is None, "the next owner isn't told"
     assert mine.start("3.test", "Alice").state == "running"
 
 

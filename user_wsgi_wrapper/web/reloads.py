@@ -22,6 +22,9 @@ _KEPT = 1000
 _SAID = 64 * 1024  # characters
 
 
+_Key = tuple[str, str]  # domain and user: what one owner's code said is not for the next
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a site's last reload: `text` is what the command said, `began` seconds since the epoch."""
@@ -39,41 +42,43 @@ class Reloads:
         python = Path(sys.prefix) / "bin/python3"
         self._command = (str(python), "-I", "-m", "user_wsgi_wrapper", *options, "reload")
         self._lock = threading.Lock()
-        self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
-        self._users: dict[str, str] = {}  # by the domain that is being reloaded
+        self._outcomes: OrderedDict[_Key, Outcome] = OrderedDict()
+        self._running: set[_Key] = set()
 
     def start(self, domain: str, username: str) -> Outcome:
         """Begin one, unless one is under way or too many are."""
+        key = domain, username
         with self._lock:
-            known = self._outcomes.get(domain)
+            known = self._outcomes.get(key)
             if known is not None and known.state == RUNNING:
                 return known
-            if len(self._users) >= _AT_ONCE or list(self._users.values()).count(username) >= _OF_A_USER:
+            of_the_user = sum(one[1] == username for one in self._running)
+            if len(self._running) >= _AT_ONCE or of_the_user >= _OF_A_USER:
                 busy = Outcome(
                     REFUSED, "Too many reloads are under way; nothing was done. Try again soon.", time.time()
                 )
-                self._outcomes[domain] = busy
+                self._outcomes[key] = busy
                 return busy
             outcome = Outcome(RUNNING, "", time.time())
-            self._outcomes[domain] = outcome
-            self._users[domain] = username
-            self._outcomes.move_to_end(domain)
-            idle = [key for key, one in self._outcomes.items() if one.state != RUNNING]
-            for key in idle[: max(len(self._outcomes) - _KEPT, 0)]:
-                del self._outcomes[key]
-        threading.Thread(target=self._run, args=(domain, outcome), daemon=True, name="reload").start()
+            self._outcomes[key] = outcome
+            self._running.add(key)
+            self._outcomes.move_to_end(key)
+            idle = [old for old, one in self._outcomes.items() if one.state != RUNNING]
+            for old in idle[: max(len(self._outcomes) - _KEPT, 0)]:
+                del self._outcomes[old]
+        threading.Thread(target=self._run, args=(key, outcome), daemon=True, name="reload").start()
         return outcome
 
-    def last(self, domain: str) -> Outcome | None:
-        """The outcome of the last one, if there was any."""
+    def last(self, domain: str, username: str) -> Outcome | None:
+        """The outcome of the last one while the site was this user's, if there was any."""
         with self._lock:
-            return self._outcomes.get(domain)
+            return self._outcomes.get((domain, username))
 
-    def _run(self, domain: str, outcome: Outcome) -> None:
+    def _run(self, key: _Key, outcome: Outcome) -> None:
         end = replace(outcome, state=REFUSED, text="The reload could not be run.")
         try:
             done = subprocess.run(
-                (*self._command, domain),
+                (*self._command, key[0]),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_LONGEST,
@@ -87,5 +92,5 @@ class Reloads:
             end = replace(outcome, state=REFUSED, text=f"There was no outcome within {_LONGEST:.0f} s.")
         finally:
             with self._lock:
-                self._outcomes[domain] = end
-                del self._users[domain]
+                self._outcomes[key] = end
+                self._running.discard(key)

@@ -65,7 +65,7 @@ class SiteViews:
             "site": site,
             "status": status,
             "refused": self._refusal(site),
-            "outcome": _outcome(self._reloads.last(site.domain)),
+            "outcome": _outcome(self._reloads.last(site.domain, site.username)),
             "spans": [_drawn("Last 24 hours", "hour", charts.day), _drawn("Last 30 days", "day", charts.month)],
             "width": chart.WIDTH,
             "is_whole": charts.is_whole,
@@ -84,7 +84,7 @@ class SiteViews:
 
     def reload_outcome(self, visit: Visit, site: Site) -> Response:
         """What became of it, as JSON, for the page's script to look at again."""
-        outcome = _outcome(self._reloads.last(site.domain)) or {"state": "none"}
+        outcome = _outcome(self._reloads.last(site.domain, site.username)) or {"state": "none"}
         return Response(json.dumps(outcome), content_type="application/json")
 
     def logs(self, visit: Visit, site: Site) -> Response:
