@@ -52,6 +52,7 @@ need_packages() {
             nginx-light) leave_disabled nginx ;;
             mariadb-server) leave_disabled mariadb ;;
             postgresql) leave_disabled postgresql ;;
+            rsyslog) leave_disabled rsyslog ;;
         esac
     done
     rm -f "$log" "$policy"

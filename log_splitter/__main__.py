@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from log_splitter.counters_file import CountersFile
     from log_splitter.known import Known
 
 _MOST_OPEN = 16_384
@@ -93,18 +94,29 @@ def _run(options: argparse.Namespace, voice: Voice) -> int:
         splitter.hourly = Hourly(options.format == "json")
     source = _source(options, counters, voice.say)
 
-    def report() -> None:
+    def fill_in() -> None:
         splitter.fill_in()
         counters.bytes_behind = source.behind
+
+    def as_json() -> str:
+        fill_in()
+        return counters.as_json()
+
+    def report() -> None:
+        fill_in()
         voice.write(counters.as_json() if options.json else f"log-splitter: {counters.as_text()}")
 
+    kept = _counters_file(options.counters, as_json, voice.say)
     os.umask(0)  # modes are as the options say
     try:
         writer = Writer(splitter, counters, voice.say, options.stall, source.is_patient)
         pace = Pace(options.flush_interval, options.memory << 20)
-        Service(source, batch, splitter, writer, counters, pace, known, voice.say, report).run()
+        refresh = None if kept is None else kept.refresh
+        Service(source, batch, splitter, writer, counters, pace, known, voice.say, report, refresh).run()
     finally:
         report()
+        if kept is not None:
+            kept.refresh(at_once=True)
         source.close()
     return 0
 
@@ -129,6 +141,14 @@ def _known(path: str | None) -> Known | None:
     from log_splitter.known import Known
 
     return Known(path)
+
+
+def _counters_file(path: str | None, text: Callable[[], str], say: Callable[[str], None]) -> CountersFile | None:
+    if path is None:
+        return None
+    from log_splitter.counters_file import CountersFile
+
+    return CountersFile(path, text, say)
 
 
 def _source(options: argparse.Namespace, counters: Counters, say: Callable[[str], None]) -> Source:

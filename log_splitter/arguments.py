@@ -117,6 +117,9 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="a line of JSON a key and hour in NAME.hourly.json: requests, bytes, status classes, response times",
     )
+    group.add_argument(
+        "--counters", metavar="FILE", help="keep the counters in FILE as JSON, written anew every five seconds"
+    )
     group.add_argument("--json", action="store_true", help="report the counters as JSON")
 
 

@@ -56,7 +56,7 @@ class Service:
     """Runs until the source ends or SIGTERM comes.
 
     SIGHUP: open every log anew. SIGUSR1: report. SIGUSR2: write nothing for ten seconds, or until SIGHUP.
-    `say` takes a one-line message, `report` is called for the counters.
+    `say` takes a one-line message, `report` is called for the counters, `every_second` about that often.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Service:
         known: Known | None,
         say: Callable[[str], None],
         report: Callable[[], None],
+        every_second: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
         self._batch = batch
@@ -80,6 +81,7 @@ class Service:
         self._known = known
         self._say = say
         self._report = report
+        self._every_second = every_second
         self._asked: set[int] = set()
         self._paused_until = 0.0
         self._next_tick = 0.0
@@ -250,6 +252,8 @@ class Service:
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + _TICK
+        if self._every_second is not None:
+            self._every_second()
         if (self._writer.stuck_lines or self._splitter.has_news) and self._under_way is None:
             self._flush()
         if self._known is None:

@@ -15,10 +15,11 @@ import threading
 from pathlib import Path
 
 from tests.live import free_port, wait_for
-from user_wsgi_wrapper.emperor_hook import nginx
+from user_wsgi_wrapper.emperor_hook import nginx, warmer
 from user_wsgi_wrapper.emperor_hook.config import Warm
 from user_wsgi_wrapper.emperor_hook.initialize import Initialize
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError
+from user_wsgi_wrapper.emperor_hook.warm_client import NotWarmError
 from user_wsgi_wrapper.layout import Layout
 
 LOG_LINE = re.compile(
@@ -120,6 +121,12 @@ class Machine:
         wait_for((self.layout.run_dir / "nginx.pid").exists, "nginx runs")
 
     def _warm(self, domain):
+        try:
+            self._start(domain)
+        except Exception as error:
+            raise NotWarmError(*warmer.outcome_of(error)) from None
+
+    def _start(self, domain):
         self.warmed.append(domain)
         if domain not in self.to_wake:
             raise NoSuchSiteError(domain)

@@ -99,13 +99,17 @@ class LiveStack:
         """Start the stack and wait until it says that it serves."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "user_wsgi_wrapper", "--root", str(self.root), "up", "--port", str(self.port)],
+                self.up(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         wait_for(self._is_up, "the stack says that it serves")
+
+    def up(self) -> list[str]:
+        """The command that runs the stack."""
+        return [sys.executable, "-m", "user_wsgi_wrapper", "--root", str(self.root), "up", "--port", str(self.port)]
 
     def _is_up(self) -> bool:
         assert self.process is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.live import LiveStack
+from user_wsgi_wrapper.emperor_hook import arguments
+from user_wsgi_wrapper.emperor_hook.help_texts import TEXTS
 
 BAD_DOMAINS = ["a/b", "..", "a\nb", "a%b", "a." * 126 + "aa", "127.0.0.1", "", "-a.test", "a_b.test", "a..b", "[::1]"]
 BAD_SETTINGS = [
@@ -129,9 +132,34 @@ def test_a_registry_that_cannot_be_reached_is_one_line(idle: LiveStack) -> None:
     assert "s3cret" not in done.stderr
 
 
-def test_every_command_has_help(idle: LiveStack) -> None:
-    """`--help` works on each and exits with 0."""
-    for command in (["up"], ["check"], ["site"], ["site", "add"], ["reload"], ["status"], ["logs"], ["reap"], []):
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command's parser."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for leaf in group.choices.values():
+            yield from leaves(leaf)
+    if not groups:
+        yield parser
+
+
+@pytest.mark.parametrize("leaf", list(leaves(arguments.parser())), ids=lambda leaf: leaf.prog)
+def test_every_command_has_help_worth_reading(leaf: argparse.ArgumentParser) -> None:
+    """A sentence or more about what it does, every argument explained, no line wider than a terminal of 100."""
+    text = leaf.format_help()
+    assert len(leaf.description.split()) > 10, leaf.description  # type: ignore[union-attr]
+    assert [action.dest for action in leaf._actions if not action.help] == []
+    assert max(len(line) for line in text.splitlines()) <= 100, text
+    assert text.isascii() or "…" in text
+
+
+def test_no_text_is_about_a_command_that_is_not_there() -> None:
+    named = {leaf.get_default("command") for leaf in leaves(arguments.parser())}
+    assert set(TEXTS) <= named
+
+
+def test_help_works(idle: LiveStack) -> None:
+    """`--help` of the program, of a group and of a command exits with 0."""
+    for command in (["site"], ["site", "add"], []):
         assert "usage: user-wsgi-wrapper" in idle.command(*command, "--help")
 
 

@@ -12,7 +12,7 @@ from tests.live import mounts_beneath
 from user_wsgi_wrapper.emperor_hook import door, mounts, nginx
 from user_wsgi_wrapper.layout import Layout
 
-UID, GID = nginx.account("www-data")
+UID, GID = ACCOUNT = nginx.account("www-data")
 FOLDERS = ("sockets_dir", "user_logs_dir", "own_logs_dir", "run_dir")
 
 
@@ -62,7 +62,7 @@ def test_a_closed_root_is_reached_through_the_door(home, layout, close):
     """Whichever folder on the way is closed; the same files are seen, and no mode is changed."""
     close(home)
     modes = {path: path.stat().st_mode for path in (home, home / "root")}
-    beyond = door.open_door(layout, UID, GID)
+    beyond = door.open_door(layout, ACCOUNT)
     assert beyond != layout
     for name in FOLDERS:
         folder, shown = getattr(layout, name), getattr(beyond, name)
@@ -80,7 +80,7 @@ def test_what_nginx_need_not_see_is_not_behind_the_door(home, layout):
     layout.state_dir.mkdir(parents=True)
     layout.sites_db.touch()
     layout.chroots_dir.mkdir(parents=True)
-    beyond = door.open_door(layout, UID, GID)
+    beyond = door.open_door(layout, ACCOUNT)
     assert not beyond.sites_db.exists()
     assert not beyond.chroots_dir.exists()
 
@@ -88,7 +88,7 @@ def test_what_nginx_need_not_see_is_not_behind_the_door(home, layout):
 def test_no_program_gains_rights_through_the_door(home, layout):
     """Its mounts are nosuid and nodev."""
     home.chmod(0o700)
-    beyond = door.open_door(layout, UID, GID)
+    beyond = door.open_door(layout, ACCOUNT)
     descriptor = os.open(beyond.run_dir, mounts.FOLDER)
     try:
         assert mounts.Flags.NOSUID | mounts.Flags.NODEV in mounts.flags_of(descriptor)
@@ -102,7 +102,7 @@ def test_the_door_is_passable_whatever_the_umask(home, layout, umask):
     home.chmod(0o700)
     old = os.umask(umask)
     try:
-        beyond = door.open_door(layout, UID, GID)
+        beyond = door.open_door(layout, ACCOUNT)
     finally:
         os.umask(old)
     layout.sockets_dir.chmod(0o755)
@@ -112,21 +112,29 @@ def test_the_door_is_passable_whatever_the_umask(home, layout, umask):
 def test_a_passable_root_needs_no_door(layout):
     """The layout comes back as it is and nothing is mounted."""
     before = doors()
-    assert door.open_door(layout, UID, GID) is layout
+    assert door.open_door(layout, ACCOUNT) is layout
     assert doors() == before
+
+
+def test_one_account_that_cannot_pass_is_enough_for_a_door(home, layout):
+    """nginx's group may have been let in; initialize's HTTP side is not in it."""
+    os.chown(home, 0, GID)
+    home.chmod(0o750)
+    assert door.open_door(layout, ACCOUNT) is layout
+    assert door.open_door(layout, ACCOUNT, (65534, 65534)) != layout
 
 
 def test_root_itself_needs_no_door(home, layout):
     """nginx may run as root on a machine of one's own."""
     home.chmod(0o700)
-    assert door.open_door(layout, 0, 0) is layout
+    assert door.open_door(layout, (0, 0)) is layout
 
 
 def test_closing_leaves_neither_a_mount_nor_a_folder(home, layout):
     """And closing twice is closing once; what was shown is still there."""
     before = doors()
     home.chmod(0o700)
-    door.open_door(layout, UID, GID)
+    door.open_door(layout, ACCOUNT)
     (layout.user_logs_dir / "one.test").mkdir()
     door.close_door(layout)
     door.close_door(layout)
@@ -137,7 +145,7 @@ def test_closing_leaves_neither_a_mount_nor_a_folder(home, layout):
 def test_a_stale_door_is_replaced(home, layout):
     """As a killed stack leaves it, also with one mount over another and files in use behind it."""
     home.chmod(0o700)
-    stale = door.open_door(layout, UID, GID)
+    stale = door.open_door(layout, ACCOUNT)
     (layout.run_dir / "in-use").write_text("x")
     over = os.open(stale.run_dir, mounts.FOLDER)
     below = os.open(layout.own_logs_dir, mounts.FOLDER)
@@ -145,7 +153,7 @@ def test_a_stale_door_is_replaced(home, layout):
         mounts.bind(below, over, flags=mounts.Flags.NOSUID)
         os.close(over)
         os.close(below)
-        fresh = door.open_door(layout, UID, GID)
+        fresh = door.open_door(layout, ACCOUNT)
         assert held.read() == "x"
     assert len(mounts_beneath(fresh.root)) == len(FOLDERS)
     assert (fresh.run_dir / "in-use").exists()
@@ -154,9 +162,9 @@ def test_a_stale_door_is_replaced(home, layout):
 def test_a_stale_door_goes_when_none_is_needed_any_more(home, layout):
     """The root was opened up meanwhile."""
     home.chmod(0o700)
-    stale = door.open_door(layout, UID, GID)
+    stale = door.open_door(layout, ACCOUNT)
     home.chmod(0o755)
-    assert door.open_door(layout, UID, GID) is layout
+    assert door.open_door(layout, ACCOUNT) is layout
     assert not stale.root.exists()
 
 
@@ -165,7 +173,7 @@ def test_two_roots_have_two_doors(home, layout):
     home.chmod(0o700)
     (home / "other").mkdir()
     other = Layout(home / "other")
-    first, second = door.open_door(layout, UID, GID), door.open_door(other, UID, GID)
+    first, second = door.open_door(layout, ACCOUNT), door.open_door(other, ACCOUNT)
     try:
         door.close_door(layout)
         assert not first.root.exists()

@@ -19,27 +19,38 @@ ROOM = 300  # lines
 HOOK = "user_wsgi_wrapper.emperor_hook"
 RUNTIME = "user_wsgi_wrapper.runtime"
 EMBEDDED = "user_wsgi_wrapper.embedded"
+WEB = "user_wsgi_wrapper.web"
 LEAVES = {
     f"{RUNTIME} 1": """
         advice allowance beneath black_box callable_name capture caught connection core database_file deploy
         deploy_file disconnect django_setup error_log error_page exchange failure file_access hooks http_file kept
         late loader master missing_module module_search origin own_server pep3333 post_mortem quiet_thread records
-        refused_host repetition request request_watch result rules server_memory settings shadow site_log source_code
-        source_fault spool spool_file static streams succession unpack watch worker
+        refused_host repetition request request_watch result rules server_log server_memory settings shadow site_log
+        source_code source_fault spool spool_file static streams succession unpack watch worker
     """,
     f"{EMBEDDED} 3": """
         access_line command crew handler messages orphans paint plan server stamp supervisor terminal worker
     """,
     f"{HOOK} 1": """
-        arguments atomic bundle config_values lookup_query mime_types mounts pages postgresql_connection privileges
-        probe process_files service tables tail templates turnstile unix_ids waiting_room warmups
+        apache_file arguments as_tenant atomic bundle carried config_values help_texts initialize_environment json_log
+        lookup_query mime_types mounts pages postgresql_connection privileges probe process_files redaction service
+        site_fields tables tail templates token_bucket turnstile unix_ids waiting_room warm_protocol warmups
     """,
     f"{HOOK} 2": """
-        bases cgroups checkup chroot chroot_plan config database deploys door emperor ending file_steps identities
-        limit_watch limits locks mount_steps nginx orphans processes program reaper registry server_log settings
-        shared_files store vassal
+        bases cgroups checkup chroot chroot_plan config database deploys door emperor emperor_report ending evidence
+        file_steps front_path identities import_apache import_piku limit_watch limits locks log_budget mount_steps
+        nginx orphans processes program reaper registry server_log service_account settings shared_files site_tables
+        static_rules store tally tenant_files vassal warm_client warm_server
     """,
-    f"{HOOK} 4": "configuration_files initialize reloading sites stack",
+    f"{HOOK}.logs 2": "paint records skim sources stamps unpack when",
+    f"{HOOK} 4": """
+        collecting configuration_files explain initialize migrating reloading site_checkup site_places sites stack
+        support warmer
+    """,
+    f"{WEB} 5": """
+        application chart command failures guard hosting live_tail log_file log_lines metrics pages reloads
+        rotated_log sessions site_form site_views throttle tokens traffic
+    """,
 }
 FLOORS = {
     "user_wsgi_wrapper": 0,
@@ -52,6 +63,9 @@ FLOORS = {
     f"{RUNTIME}.wrapper": 2,
     HOOK: 0,
     EMBEDDED: 0,
+    f"{HOOK}.logs": 0,
+    f"{HOOK}.logs.command": 3,
+    WEB: 0,
     f"{HOOK}.spinup": 3,
     f"{HOOK}.__main__": 5,
     "log_splitter": 0,
@@ -61,6 +75,7 @@ FLOORS = {
     "log_splitter.placement": 1,
     "log_splitter.batch": 2,
     "log_splitter.checkpoint": 2,
+    "log_splitter.counters_file": 2,
     "log_splitter.datagrams": 2,
     "log_splitter.follow": 2,
     "log_splitter.hourly": 2,
@@ -84,6 +99,7 @@ WALLS = {
     "user_wsgi_wrapper.user_wsgi_wrapper": (RUNTIME, "user_wsgi_wrapper.inside"),
     EMBEDDED: (EMBEDDED, RUNTIME, "user_wsgi_wrapper.inside"),
     HOOK: (HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
+    WEB: (WEB, HOOK, *(f"user_wsgi_wrapper.{name}" for name in ("site", "layout", "inside"))),
     "log_splitter": ("log_splitter", "user_wsgi_wrapper.site", "user_wsgi_wrapper.layout"),
     "user_wsgi_wrapper.layout": ("user_wsgi_wrapper.site", "user_wsgi_wrapper.inside"),
     "user_wsgi_wrapper.site": ("user_wsgi_wrapper.inside",),
@@ -108,9 +124,11 @@ LATE = {
 FOREIGN = {
     HOOK: {"werkzeug", "psutil", "pythonjsonlogger", "sqlalchemy", "jinja2", "idna", "psycopg", "pymysql"},
     EMBEDDED: {"werkzeug", "psutil"},
+    WEB: {"werkzeug", "psutil", "pythonjsonlogger", "jinja2", "prometheus_client"},
     "user_wsgi_wrapper.site": {"idna"},
 }
-DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger"}  # those whose name isn't that of their module
+# those whose name isn't that of their module
+DISTRIBUTIONS = {"pythonjsonlogger": "python-json-logger", "prometheus_client": "prometheus-client"}
 
 
 def read_sources():
@@ -209,7 +227,8 @@ def test_what_is_run_by_every_import_imports_nothing(name):
     assert graph(SOURCES)[name] == set()
 
 
-SERVE = [RUNTIME, EMBEDDED, "user_wsgi_wrapper.__main__", f"{HOOK}.arguments", "user_wsgi_wrapper.site"]
+ITS_GRAMMAR = [f"{HOOK}.arguments", f"{HOOK}.help_texts", "user_wsgi_wrapper.__main__", "user_wsgi_wrapper.site"]
+SERVE = [RUNTIME, EMBEDDED, *ITS_GRAMMAR]
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if is_in(name, SERVE)])

@@ -9,25 +9,26 @@ from werkzeug.test import Client
 
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook import pages
-from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.config import Warm
-from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.initialize import Initialize, page_for
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError
-from user_wsgi_wrapper.emperor_hook.spinup import NeverStartedError
-from user_wsgi_wrapper.site import BadValueError
+from user_wsgi_wrapper.emperor_hook.warm_client import NotWarmError
+from user_wsgi_wrapper.emperor_hook.warm_protocol import Outcome
 
 PATH = "/initialize_webapp/http/one.test"
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 PAGE_AFTER = 0.2
+NEVER_STARTED = NotWarmError(Outcome.NEVER_STARTED, "hangs")
 ERRORS = [
-    (NoSuchSiteError("one.test"), 404, pages.NO_SITE),
-    (RegistryDownError("no connection"), 503, pages.UNAVAILABLE),
-    (EmperorDownError("no reader"), 503, pages.UNAVAILABLE),
-    (NeverStartedError("hangs"), 500, pages.NEVER_STARTED),
-    (BadValueError("value"), 500, pages.CANNOT_BUILD),
-    (ChrootError("no room"), 500, pages.CANNOT_BUILD),
+    (NotWarmError(Outcome.NO_SITE, "one.test"), 404, pages.NO_SITE),
+    (NotWarmError(Outcome.REGISTRY_DOWN, "no connection"), 503, pages.UNAVAILABLE),
+    (NotWarmError(Outcome.EMPEROR_DOWN, "no reader"), 503, pages.UNAVAILABLE),
+    (NEVER_STARTED, 500, pages.NEVER_STARTED),
+    (NotWarmError(Outcome.CANNOT_BUILD, "no room"), 500, pages.CANNOT_BUILD),
+    (NotWarmError(Outcome.BUSY, "too many of them"), 503, pages.UNAVAILABLE),
+    (NotWarmError(Outcome.FAILED, "nobody foresaw it"), 503, pages.UNAVAILABLE),
+    (NotWarmError(Outcome.REFUSED, "no question"), 503, pages.UNAVAILABLE),
+    (NotWarmError(None, "the warmer is away"), 503, pages.UNAVAILABLE),
     (RuntimeError("nobody foresaw it"), 503, pages.UNAVAILABLE),
     (OSError(110, "Connection timed out"), 503, pages.UNAVAILABLE),
     (TimeoutError("of the warm-up's own"), 503, pages.UNAVAILABLE),
@@ -77,7 +78,9 @@ def test_a_site_that_is_up_is_asked_again_by_nginx_itself(client_of):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(("error", "status", "page"), ERRORS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("error", "status", "page"), ERRORS, ids=lambda value: str(getattr(value, "outcome", type(value).__name__))
+)
 def test_each_error_has_its_page(client_of, error, status, page, method):
     """With the request's id, whether the domain is known, and when to try again."""
     response = ask(client_of(Warmer(error)), method=method)
@@ -135,7 +138,7 @@ def test_what_is_not_seen_or_repeated_by_a_person_waits_for_its_site(client_of, 
 
 def test_what_waited_until_its_site_was_given_up_gets_the_error_page(client_of):
     """Whatever comes of the warm-up is told, not that the time is over."""
-    warmer = Warmer(NeverStartedError("hangs"), waits=True)
+    warmer = Warmer(NEVER_STARTED, waits=True)
     threading.Timer(0.4, warmer.may_end.set).start()
     response = ask(client_of(warmer, give_up_after=0.3), method="POST")
     assert response.status_code == 500
@@ -167,7 +170,7 @@ def test_one_warm_up_however_many_wait(client_of):
 
 def test_a_failed_warm_up_is_tried_again_by_the_next_request(client_of):
     """An error is never kept."""
-    warmer = Warmer(NeverStartedError("hangs"))
+    warmer = Warmer(NEVER_STARTED)
     client = client_of(warmer)
     assert ask(client).status_code == 500
     warmer.error = None
@@ -220,7 +223,7 @@ def test_a_request_that_may_have_been_carried_out_is_never_repeated(client_of, s
 )
 def test_json_is_for_who_asks_for_it(client_of, accept, kind):
     """Everybody else gets the page (RFC 9110 section 12.5.1)."""
-    response = ask(client_of(Warmer(NeverStartedError("hangs"))), accept=accept)
+    response = ask(client_of(Warmer(NEVER_STARTED)), accept=accept)
     assert response.mimetype == kind
     assert REQUEST_ID[:12] in response.text
     if kind == "application/json":
@@ -229,7 +232,7 @@ def test_json_is_for_who_asks_for_it(client_of, accept, kind):
 
 def test_a_head_request_has_no_body(client_of):
     """RFC 9110 section 9.3.2."""
-    response = ask(client_of(Warmer(NeverStartedError("hangs"))), method="HEAD")
+    response = ask(client_of(Warmer(NEVER_STARTED)), method="HEAD")
     assert (response.status_code, response.data) == (500, b"")
 
 

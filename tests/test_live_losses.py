@@ -274,6 +274,19 @@ def test_initialize_killed(stack: LiveStack) -> None:
     wait_for(lambda: stack.request("cold.test", "/?cold").text == "cold", "a cold site wakes")
 
 
+def test_the_warmer_killed(stack: LiveStack) -> None:
+    """The same: only those who wait for a cold site are told to come again."""
+    stack.site("later.test", "Later", APP)
+    killed = service(stack, "emperor_hook.warmer")
+
+    def kill() -> None:
+        killed.kill()
+        wait_for(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE, "it is dead")
+
+    nothing(cost_of(stack, "warmer killed", kill))
+    wait_for(lambda: stack.request("later.test", "/?cold").text == "cold", "a cold site wakes")
+
+
 def test_a_full_disk(stack: LiveStack) -> None:
     """Requests are served; the tenant's lines wait for room, or are counted; those after it are all there."""
     filler = stack.layout.user_logs_dir / "filler"

@@ -48,6 +48,13 @@ def test_the_domains_of_existing_tables_are_served(kind: type[Server]) -> None:
             wait_for(lambda: stack.request("harry.test").text == "served", "the other domain serves too")
             assert stack.request("nobody.test").status == 404
             assert stack.status("harry.test")["username"] == "Harry"
+            stack.command("site", "add", "added.test", "--user", "Harry")
+            assert stack.request("added.test").text == "served"
+            said = stack.command("site", "remove", "added.test", "--purge")
+            assert "added.test: removed\nits tenant's files are kept" in said
+            assert stack.request("harry.test").text == "served", "the query's domains are his still"
+            stack.command("cool", "harry.test")
+            assert stack.request("harry.test").text == "served", "with their files"
 
 
 def run_in(url: str, *statements: str) -> None:

@@ -54,6 +54,7 @@ def test_a_site_never_asked_for_wakes_on_its_first_request(stack: LiveStack) -> 
     _, uid, method, uri, *_ = reply.text.split()
     assert int(uid) in stack.uids
     assert (method, uri) == ("GET", "/a%2Fb//c?d=%20e")
+    assert reply.headers["content-type"] == "text/plain", "what woke it left nothing in its answer"
     status = stack.status("one.test")
     assert status["state"] == "running"
     assert all(

@@ -79,6 +79,21 @@ def test_nginx_and_gixy_find_nothing_to_say(layout, front):
     assert gixy(main) == []
 
 
+def test_nginx_and_gixy_have_nothing_to_say_of_the_pages_server_either(layout):
+    front = FRONTS["every address"]
+    nginx.prepare_folders(layout, front)
+    write_configuration(layout, front)
+    path = layout.run_dir / "nginx-front.conf"
+    plain = path.read_text()
+    path.write_text(nginx.render(layout, front, 15, "panel.example.org"))
+    assert path.read_text().startswith(plain.rstrip("\n"))
+    assert "server_name panel.example.org;" in path.read_text()
+    main = layout.run_dir / "nginx.conf"
+    checked = subprocess.run(["nginx", "-t", "-e", "stderr", "-c", main], capture_output=True, text=True, timeout=20)
+    assert checked.returncode == 0, checked.stderr
+    assert gixy(main) == []
+
+
 def gixy(main):
     """The issues that gixy finds, at any level."""
     program = Path(sys.executable).with_name("gixy")

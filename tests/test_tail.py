@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -124,6 +126,53 @@ def test_following_begins_at_the_end_of_a_large_log_too(log, follow):
     assert bytes_read() - read_before < 2_000_000
 
 
+@given(st.binary(max_size=300), st.integers(1, 7), st.integers(5, 20))
+def test_lines_read_backwards_are_the_lines_in_pieces_of_a_bounded_size(tmp_path_factory, text, block, longest):
+    """Whatever the blocks are that they are read in; nothing is lost, and only what is too long is cut."""
+    path = tmp_path_factory.getbasetemp() / "backwards.log"
+    path.write_bytes(text)
+    with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
+        patch.setattr(tail, "_BLOCK", block)
+        patch.setattr(tail, "LONGEST", longest)
+        found = list(tail.lines_backwards(file, len(text)))[::-1]
+    assert b"".join(found) == text
+    assert all(len(line) <= longest + 2 * block for line in found)
+    if max(map(len, text.split(b"\n"))) + 1 < longest:
+        assert found == text.splitlines(keepends=True) if b"\r" not in text else True
+
+
+# -- leases
+
+LEASE = """
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("begun", flush=True)
+sys.stdin.readline()
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+sys.stdin.readline()
+"""
+
+
+def test_who_holds_a_lease_on_his_log_holds_nobody_up(log):
+    """It is told in one line at once, or when the patience ends; once the lease is gone the log is read."""
+    log.write_bytes(b"one\n")
+    command = [sys.executable, "-c", LEASE, log]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        began = time.monotonic()
+        with pytest.raises(OSError, match=f"holds a lease on it.*{log}"):
+            tail.open_log(log)
+        with pytest.raises(OSError, match="holds a lease"):
+            tail.open_log(log, 0.3)
+        assert 0.3 <= time.monotonic() - began < 5
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        tail.open_log(log, 10.0).close()
+        process.stdin.close()
+
+
 # -- following
 
 
@@ -175,6 +224,25 @@ def test_rotation_by_renaming_loses_no_line(log, follow):
     follower.wait_for(b"one\n", b"two\n", b"three\n", b"four\n", b"five\n", b"six\n")
 
 
+def test_who_notices_a_rotation_late_is_read_all_the_same(log, follow, monkeypatch):
+    """Of several writers the first uses the new file at once, the others the old one for seconds more."""
+    log.write_bytes(b"one\n")
+    follower = follow(log, 5)
+    follower.wait_for(b"one\n")
+    old = log.with_suffix(".1")
+    log.rename(old)
+    append(log, b"new\n")
+    follower.wait_for(b"one\n", b"new\n")
+    append(old, b"late\n")
+    follower.wait_for(b"one\n", b"new\n", b"late\n")
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(tail, "_LATE", 0.0)
+    log.rename(log.with_suffix(".2"))
+    append(log, b"newer\n")
+    follower.wait_for(b"one\n", b"new\n", b"late\n", b"newer\n")
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) == before - 1, "the old ones are closed", 10)
+
+
 def test_a_line_cut_off_by_rotation_does_not_run_into_the_next_file(log, follow):
     """It is given as far as it goes, as a line of its own."""
     log.write_bytes(b"one\n")
@@ -194,6 +262,10 @@ def test_a_log_that_was_cut_is_read_from_its_start(log, follow):
     os.truncate(log, 0)
     append(log, b"3\n")
     follower.wait_for(b"one\n", b"two\n", b"3\n")
+    append(log, b"more than there was\n")
+    follower.wait_for(b"one\n", b"two\n", b"3\n", b"more than there was\n")
+    append(log, b"end\n")
+    follower.wait_for(b"one\n", b"two\n", b"3\n", b"more than there was\n", b"end\n")
 
 
 def test_many_rotations_under_load_lose_no_line(log, follow):
@@ -249,7 +321,6 @@ def test_what_is_no_log_is_refused_at_once(log, make):
     before = len(os.listdir("/proc/self/fd"))
     for read in (
         lambda: tail.last_lines(log, 5),
-        lambda: list(tail.with_request(log, "abc")),
         lambda: list(tail.follow(log, 5, bool, lambda: False)),
     ):
         with pytest.raises(OSError, match=str(log)):
@@ -274,16 +345,3 @@ def test_what_takes_a_logs_place_ends_the_following(log, follow, make):
 def test_a_missing_log_is_an_error_that_names_it(log):
     with pytest.raises(FileNotFoundError, match=str(log)):
         tail.last_lines(log, 1)
-
-
-# -- one request's lines
-
-
-def test_the_lines_of_one_request(log):
-    """Every line that carries the id; all, or the last so many."""
-    log.write_bytes(b"".join(b"2012-08-24 [%012x] line %d\n" % (number % 2, number) for number in range(10)))
-    found = tail.collect(tail.with_request(log, "000000000001"), None)
-    assert [line.split()[-1] for line in found] == [b"1", b"3", b"5", b"7", b"9"]
-    assert tail.collect(tail.with_request(log, "000000000001"), 2) == found[-2:]
-    assert tail.collect(tail.with_request(log, "000000000001"), 0) == []
-    assert tail.collect(tail.with_request(log, "fff"), None) == []

@@ -35,7 +35,15 @@ def bounded(unit: str, *command: str) -> list[str]:
     (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE)
     names = [word.removeprefix("CAP_").lower() for word in line.split()]
     privileges = ["--no-new-privs"] if "NoNewPrivileges=true" in text else []
-    return ["setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in names)]), *privileges, *command]
+    network = ["unshare", "--net"] if "PrivateNetwork=true" in text else []
+    return [
+        *network,
+        "setpriv",
+        "--bounding-set",
+        ",".join(["-all", *(f"+{name}" for name in names)]),
+        *privileges,
+        *command,
+    ]
 
 
 @pytest.fixture
@@ -46,16 +54,20 @@ def stack() -> Iterator[LiveStack]:
     port = free_port()
     live = LiveStack(root, f'[front]\nlisten = ["127.0.0.1:{port}"]\n')
     live.port = port
-    emperor, initialize = "user-wsgi-wrapper-emperor.service", "user-wsgi-wrapper-initialize.service"
+    emperor, initialize, warmer = (
+        f"user-wsgi-wrapper-{name}.service" for name in ("emperor", "initialize", "warmer")
+    )
     run = live.layout.run_dir
     ours = (sys.executable, "-m", "user_wsgi_wrapper", "--root", str(live.root))
-    environment = {"PATH": os.defpath, "USER_WSGI_WRAPPER_ROOT": str(live.root)}
+    environment = {"PATH": os.defpath}
+    program = (sys.executable, "-I", "-B", "-m", "user_wsgi_wrapper.emperor_hook.warmer", "--root", str(live.root))
     for command in (("configure",), ("cool", "--all")):
         subprocess.run(bounded(emperor, *ours, *command), check=True, stdout=subprocess.DEVNULL)
     live.layout.own_logs_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as services:
         for command in (
             bounded(emperor, "/usr/bin/uwsgi", "--ini", str(run / "emperor.ini")),
+            bounded(warmer, *program),
             bounded(initialize, "/usr/bin/uwsgi", "--ini", str(run / "initialize.ini")),
             [
                 "/usr/sbin/nginx",
@@ -65,11 +77,12 @@ def stack() -> Iterator[LiveStack]:
                 str(run / "nginx.conf"),
             ],
         ):
-            log = services.enter_context((live.layout.own_logs_dir / f"{len(command)}.log").open("wb"))
+            log = services.enter_context((live.layout.own_logs_dir / f"{len(command)}.log").open("ab"))
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
             services.callback(process.wait, 30)
             services.callback(process.send_signal, signal.SIGTERM)
-        wait_for(lambda: live.layout.initialize_socket.exists() and live.layout.emperor_fifo.exists(), "all is up")
+        up = (live.layout.initialize_socket, live.layout.warmer_socket, live.layout.emperor_fifo)
+        wait_for(lambda: all(path.exists() for path in up), "all is up")
         wait_for((run / "nginx.pid").exists, "nginx runs")
         try:
             yield live

@@ -1,4 +1,4 @@
-"""The console script, and `python -m user_wsgi_wrapper`: one grammar, and two houses that carry its commands out.
+"""The console script, and `python -m user_wsgi_wrapper`: one grammar, and three houses that carry its commands out.
 
 `serve` needs nothing of what the others are made of, a web server and its tenants; it never loads them.
 """
@@ -17,6 +17,10 @@ def main(argv: list[str] | None = None) -> int:
         from user_wsgi_wrapper.embedded.command import serve
 
         return serve(arguments)
+    if arguments.command in ("web", "token_add", "token_list", "token_revoke"):
+        from user_wsgi_wrapper.web.command import run as run_web
+
+        return run_web(arguments)
     from user_wsgi_wrapper.emperor_hook.__main__ import run
 
     return run(arguments)

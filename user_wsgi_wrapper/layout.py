@@ -144,9 +144,34 @@ class Layout:
         return self.run_dir / "emperor.pid"
 
     @property
+    def emperor_stats_socket(self) -> Path:
+        """Where the Emperor tells what it knows of its vassals, as JSON."""
+        return self.run_dir / "emperor-stats.socket"
+
+    @property
     def initialize_socket(self) -> Path:
         """Where nginx asks for a cold site to be warmed."""
         return self.run_dir / "initialize.socket"
+
+    @property
+    def warmer_socket(self) -> Path:
+        """Where initialize's HTTP side asks the warmer, which is root, for a site."""
+        return self.run_dir / "warmer.socket"
+
+    @property
+    def web_socket(self) -> Path:
+        """Where nginx finds the pages that tenants and the operator look at."""
+        return self.run_dir / "web.socket"
+
+    @property
+    def web_tokens(self) -> Path:
+        """The hashes of the tokens that log in to those pages, and whose they are; root's alone."""
+        return self.state_dir / "web_tokens.json"
+
+    @property
+    def tally(self) -> Path:
+        """What the stack's programs have counted together since the machine started."""
+        return self.run_dir / "tally.json"
 
     @property
     def own_logs_dir(self) -> Path:

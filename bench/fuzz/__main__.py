@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-NAMES = ("line", "key", "domain", "static", "conditions", "record")
+NAMES = ("line", "key", "domain", "static", "conditions", "record", "question", "answer")
 MODULES = ["log_splitter", "user_wsgi_wrapper"]
 LONGEST = 160  # bytes of an input
 KEPT = 150  # inputs of a target that are kept for the tests

@@ -183,4 +183,4 @@ def test_the_site_goes_on_after_requests_that_uwsgi_cannot_take(stack: LiveStack
 
 def test_what_is_secret_is_so_by_one_list() -> None:
     """The front and the runtime refuse the same names."""
-    assert {f".{name}".encode() for name in nginx._SECRETS} == set(beneath._SECRET)
+    assert {f".{name}".encode() for name in nginx.SECRETS} == set(beneath._SECRET)

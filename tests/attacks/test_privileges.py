@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.attacks.refusal import refuse
 from tests.attacks.tenants import ATTACKER, VICTIM, Tenants, tenants  # noqa: F401 - a fixture
 from tests.live import wait_for
 from user_wsgi_wrapper.emperor_hook import privileges, vassal
@@ -95,29 +94,11 @@ def test_the_environment_is_the_sites_alone(tenants: Tenants) -> None:  # noqa: 
 
 # --- failing closed
 
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_NUMBERS = {"chroot": 161, "setgid": 106, "setgroups": 116, "setuid": 105, "unshare": 272, "capbset": 157}
-
-
-def _refuse(name: str, error: int) -> None:
-    """Have the system call fail from now on (a seccomp filter), in this process and all that it starts."""
-    load = struct.pack("HBBI", 0x20, 0, 0, 0)  # the call's number
-    if name == "capbset":  # only prctl's PR_CAPBSET_DROP
-        program = [load, struct.pack("HBBI", 0x15, 0, 3, _NUMBERS[name]), struct.pack("HBBI", 0x20, 0, 0, 16),
-                   struct.pack("HBBI", 0x15, 0, 1, 24)]  # fmt: skip
-    else:
-        program = [load, struct.pack("HBBI", 0x15, 0, 1, _NUMBERS[name])]
-    program += [struct.pack("HBBI", 0x06, 0, 0, _ERRNO | error), struct.pack("HBBI", 0x06, 0, 0, _ALLOW)]
-    code = ctypes.create_string_buffer(b"".join(program))
-    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    words = (ctypes.c_ulong(word) for word in (1, 0, 0, 0))
-    assert libc.prctl(38, *words) == 0
-    assert libc.prctl(22, ctypes.c_ulong(2), filter_, ctypes.c_ulong(0), ctypes.c_ulong(0)) == 0
+_STEPS = ("chroot", "setgid", "setgroups", "setuid", "unshare", "capbset")
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of system calls are this machine's")
-@pytest.mark.parametrize("name", [None, *_NUMBERS])
+@pytest.mark.parametrize("name", [None, *_STEPS])
 def test_where_a_step_fails_no_code_of_the_tenants_runs(tenants: Tenants, name: str | None) -> None:  # noqa: F811
     """setuid(2) fails with EAGAIN at RLIMIT_NPROC, each of the others for its reasons: uWSGI ends instead."""
     layout = tenants.layout
@@ -138,7 +119,7 @@ def test_where_a_step_fails_no_code_of_the_tenants_runs(tenants: Tenants, name: 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=(lambda: _refuse(name, 11)) if name else None,
+        preexec_fn=(lambda: refuse(name, 11)) if name else None,
         start_new_session=True,
     )
     try:

@@ -10,6 +10,7 @@ from tests.fuzz.conditions import check_conditions
 from tests.fuzz.names import check_domain, check_key, check_line
 from tests.fuzz.paths import check_static
 from tests.fuzz.records import check_record
+from tests.fuzz.wire import check_answer, check_question
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "line": check_line,
@@ -18,6 +19,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "static": check_static,
     "conditions": check_conditions,
     "record": check_record,
+    "question": check_question,
+    "answer": check_answer,
 }
 SEEDS = Path(__file__).with_name("seeds")
 

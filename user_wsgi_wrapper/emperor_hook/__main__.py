@@ -8,26 +8,30 @@ import itertools
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from user_wsgi_wrapper.emperor_hook import (
     checkup,
     configuration_files,
-    deploys,
+    log_budget,
+    migrating,
     processes,
     reaper,
     reloading,
     settings,
     sites,
     spinup,
+    support,
+    tally,
 )
 from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import tail as logs
+from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
 from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
+from user_wsgi_wrapper.emperor_hook.logs import command as logs
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.emperor_hook.stack import Stack, StackError, cool_all
@@ -38,7 +42,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 _ANNOUNCED = 20  # sites that `up` names when it begins to serve
 _FAILURES = (
     sites.SiteError, reloading.ReloadError, NoSuchSiteError, SiteExistsError, RegistryDownError, ChrootError,
-    CgroupError, EmperorDownError, StackError,
+    CgroupError, EmperorDownError, StackError, AskError,
 )  # fmt: skip
 
 
@@ -100,17 +104,6 @@ def _announce(machine: Machine) -> None:
     _say("Ctrl-C stops it.")
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    layout = Layout(arguments.root.resolve())
-    findings = list(checkup.examine(layout, configuration.load(layout, arguments.config)))
-    if arguments.json:
-        _print_json([dataclasses.asdict(one) for one in findings])
-    else:
-        for one in findings:
-            print(f"ok       {one.what}" if one.good else f"missing  {one.what}: {one.advice}")
-    return DONE if all(one.good for one in findings) else FAILED
-
-
 def _cool(arguments: argparse.Namespace) -> int:
     layout = Layout(arguments.root.resolve())
     domains = cool_all(layout) if arguments.all else _cool_one(layout, arguments.domain)
@@ -151,8 +144,10 @@ def _site_set(arguments: argparse.Namespace) -> int:
 def _site_remove(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     domain = parse_domain(arguments.domain)
-    sites.remove(machine, domain, purge=arguments.purge)
+    was_last = sites.remove(machine, domain, purge=arguments.purge)
     print(f"{domain}: removed" + ("" if arguments.purge else "; its files and logs are kept"))
+    if arguments.purge and not was_last and machine.registry.has_lookup:
+        print("its tenant's files are kept: the lookup query may know other domains of his")
     return DONE
 
 
@@ -210,38 +205,28 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
+    choice = logs.choose(arguments, time.time())
     machine = _machine(arguments)
     site = _site(machine, arguments.domain)
-    path = machine.layout.log_file(site.domain, arguments.kind)
-    if not path.exists():
-        raise sites.SiteError(f"{path}: no such log yet; it begins with the site's first request")
-    _write_lines(_chosen_lines(path, arguments))
+    if not logs.run(machine.layout, site.domain, choice):
+        folder = machine.layout.log_dir(site.domain)
+        raise sites.SiteError(f"{folder}: no such log yet; it begins with the site's first request")
     return DONE
 
 
-def _chosen_lines(path: Path, arguments: argparse.Namespace) -> Iterable[bytes]:
-    if arguments.follow:
-        wanted: Callable[[bytes], bool] = lambda line: not arguments.request or arguments.request.encode() in line  # noqa: E731
-        return logs.follow(path, 10 if arguments.lines is None else arguments.lines, wanted, lambda: False)
-    if arguments.request:
-        return logs.collect(logs.with_request(path, arguments.request), arguments.lines)
-    return logs.last_lines(path, 50 if arguments.lines is None else arguments.lines)
-
-
-def _write_lines(lines: Iterable[bytes]) -> None:
-    # a terminal obeys what a tenant has written; a pipe gets it as it is
-    is_shown = sys.stdout.isatty()
-    try:
-        for line in lines:
-            sys.stdout.buffer.write(_harmless(line) if is_shown else line)
-            sys.stdout.buffer.flush()
-    except (BrokenPipeError, KeyboardInterrupt):
-        # whoever read has had enough; nothing more must be written at exit
-        sys.stdout = None
-
-
-def _harmless(line: bytes) -> bytes:
-    return deploys.harmless(line.decode(errors="backslashreplace")).encode()
+def _trim(arguments: argparse.Namespace) -> int:
+    layout = Layout(arguments.root.resolve())
+    chosen = [parse_domain(arguments.domain)] if arguments.domain else log_budget.domains(layout)
+    status = DONE
+    for domain in chosen:
+        try:
+            done = log_budget.trim(layout, domain, arguments.budget * log_budget.MIB)
+        except OSError as error:  # the others' logs are trimmed all the same
+            status = _complain(error, FAILED)
+            continue
+        if done is not None:
+            print(f"{domain}: {done.files} rotated logs deleted, {done.size / log_budget.MIB:.1f} MiB")
+    return status
 
 
 def _reap(arguments: argparse.Namespace) -> int:
@@ -252,6 +237,7 @@ def _reap(arguments: argparse.Namespace) -> int:
         rows += reaper.find_orphans(identities, living, machine.layout)
     else:
         rows += reaper.reap_all(identities, living, machine.layout)
+        tally.add(machine.layout, {tally.REAPED: sum(row.outcome in ("terminated", "killed") for row in rows)})
     if arguments.json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -281,16 +267,21 @@ def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
-    "check": _check,
+    "check": lambda arguments: support.check(_machine(arguments), arguments),
+    "collect": lambda arguments: support.collect(_machine(arguments), arguments),
     "cool": _cool,
     "configure": _configure,
+    "explain": lambda arguments: support.explain(_machine(arguments), arguments),
     "site_add": _site_add,
     "site_set": _site_set,
     "site_remove": _site_remove,
+    "site_export": lambda arguments: migrating.export(_machine(arguments), arguments),
+    "site_import": lambda arguments: migrating.bring_in(_machine(arguments), arguments),
     "site_list": _site_list,
     "site_show": _site_show,
     "reload": _reload,
     "status": _status,
     "logs": _logs,
+    "trim": _trim,
     "reap": _reap,
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from user_wsgi_wrapper import __version__, inside
+from user_wsgi_wrapper.emperor_hook.help_texts import TEXTS
 from user_wsgi_wrapper.site import LOG_FORMATS, PREFLIGHTS
 
 _DESCRIPTION = """\
@@ -21,7 +23,11 @@ examples:
   user-wsgi-wrapper site add www.example.org --user Alice
   user-wsgi-wrapper up --port 8080
   user-wsgi-wrapper logs www.example.org -f
+  user-wsgi-wrapper check www.example.org
+  user-wsgi-wrapper explain http://www.example.org/static/site.css
   user-wsgi-wrapper serve wsgi.py"""
+
+_DOMAIN = "the site's host name"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_site(commands)
     _add_watching(commands)
+    _add_pages(commands)
     _add_serving(commands)
     return top
 
@@ -65,7 +72,14 @@ if TYPE_CHECKING:  # TypeAlias came with Python 3.10, and `serve` is for 3.9 too
 
 
 def _leaf(commands: _Commands, name: str, command: str, text: str) -> _Parser:
-    leaf = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    description, epilog = TEXTS.get(command, (text[0].upper() + text[1:] + ".", ""))
+    leaf = commands.add_parser(
+        name,
+        help=text,
+        description=textwrap.fill(description, 90),
+        epilog=epilog or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     leaf.set_defaults(command=command)
     return leaf
 
@@ -79,32 +93,44 @@ def _add_running(commands: _Commands) -> None:
     up.add_argument(
         "--port", type=_port, metavar="N", help="listen on 127.0.0.1:N instead of what the configuration says"
     )
-    _json(_leaf(commands, "check", "check", "say what this machine lacks, a line each"))
     cool = _leaf(commands, "cool", "cool", "make sites cold: the next request builds and starts them afresh")
     which = cool.add_mutually_exclusive_group(required=True)
-    which.add_argument("domain", nargs="?", metavar="DOMAIN")
+    which.add_argument("domain", nargs="?", metavar="DOMAIN", help=_DOMAIN)
     which.add_argument("--all", action="store_true", help="every site; no Emperor needs to run")
     _leaf(commands, "configure", "configure", "write the servers' configurations, for running them under systemd")
 
 
 def _add_site(commands: _Commands) -> None:
-    group = commands.add_parser("site", help="add, change, remove and list sites", description="Manage sites.")
+    group = commands.add_parser(
+        "site",
+        help="add, change, remove and list sites",
+        description="Manage sites; each command has its own --help.",
+    )
     leaves = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add = _leaf(leaves, "add", "site_add", "add a site; it wakes on its first request")
-    add.add_argument("domain", metavar="DOMAIN")
+    add.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     add.add_argument("--user", required=True, metavar="NAME", help="the tenant; created if new, case is kept")
     _settings(add)
     change = _leaf(leaves, "set", "site_set", "change a site; only what is named changes, a running site takes it up")
-    change.add_argument("domain", metavar="DOMAIN")
+    change.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     _settings(change).add_argument("--unset-env", action="append", default=[], metavar="K", help="drop a variable")
     remove = _leaf(leaves, "remove", "site_remove", "remove a site and end its processes")
-    remove.add_argument("domain", metavar="DOMAIN")
+    remove.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     remove.add_argument(
-        "--purge", action="store_true", help="delete its logs, and its tenant's files if it was the last"
+        "--purge",
+        action="store_true",
+        help="delete its logs, and its tenant's files if it was the last (never with a lookup_query)",
     )
+    bring_in = _leaf(leaves, "import", "site_import", "add the sites of a table, a piku or an Apache configuration")
+    bring_in.add_argument("source", metavar="FILE", help="what to read; of piku its root, the folder that has apps")
+    bring_in.add_argument("--format", choices=("csv", "json", "piku", "apache"), help="default: as its name tells")
+    bring_in.add_argument("--user", metavar="NAME", help="the tenant of all sites that are read from piku or Apache")
+    bring_in.add_argument("--dry-run", action="store_true", help="say what would be added, add nothing")
+    export = _leaf(leaves, "export", "site_export", "write all sites as a table that `site import` reads")
+    export.add_argument("--format", choices=("csv", "json"), default="csv", help="json: an object a line")
     _json(_leaf(leaves, "list", "site_list", "list the sites"))
     show = _leaf(leaves, "show", "site_show", "show a site's settings")
-    show.add_argument("domain", metavar="DOMAIN")
+    show.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     _json(show)
 
 
@@ -155,27 +181,92 @@ def _limits(leaf: argparse.ArgumentParser) -> None:
 
 def _add_watching(commands: _Commands) -> None:
     reload = _leaf(commands, "reload", "reload", "reload a site's code, as touching its wsgi.py does")
-    reload.add_argument("domain", metavar="DOMAIN")
+    reload.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
     status = _leaf(commands, "status", "status", "show which sites are cold, idle, running or broken")
-    status.add_argument("domain", nargs="?", metavar="DOMAIN")
+    status.add_argument("domain", nargs="?", metavar="DOMAIN", help=_DOMAIN)
     _json(status)
-    logs = _leaf(commands, "logs", "logs", "print the end of a site's log")
-    logs.add_argument("domain", metavar="DOMAIN")
-    logs.add_argument("--kind", choices=inside.LOG_KINDS, default="error", help="which log (default: error)")
-    logs.add_argument("-n", type=_count, metavar="N", dest="lines", help="how many lines (default: 50)")
-    logs.add_argument("-f", action="store_true", dest="follow", help="go on as lines come, until Ctrl-C")
-    logs.add_argument("--request", metavar="ID", help="only the lines of one request, by the id on its error page")
+    _add_logs(commands)
+    trim = _leaf(commands, "trim", "trim", "delete the oldest rotated logs of sites whose logs take too much")
+    trim.add_argument("domain", nargs="?", metavar="DOMAIN", help="of this site alone")
+    trim.add_argument(
+        "--budget",
+        type=_count,
+        default=1024,
+        metavar="MIB",
+        help="what the logs of a site may take together; those that are written to stay (default: 1024)",
+    )
+    check = _leaf(
+        commands, "check", "check", "say what stands in a site's way; without DOMAIN, what this machine lacks"
+    )
+    check.add_argument("domain", nargs="?", metavar="DOMAIN", help=_DOMAIN)
+    _json(check)
+    collect = _leaf(commands, "collect", "collect", "put what a helper needs to know of a site into one archive")
+    collect.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    collect.add_argument("-o", metavar="FILE", dest="output", help="a new file (default: standard output)")
+    collect.add_argument(
+        "-n", type=_count, metavar="N", dest="lines", default=500, help="lines of each log (default: 500)"
+    )
+    explain = _leaf(commands, "explain", "explain", "say what becomes of a URL: which site, which file, and why")
+    explain.add_argument("url", metavar="URL", help="http://HOST/PATH, the scheme may be left out")
+    _json(explain)
     reap = _leaf(commands, "reap", "reap", "end tenants' processes that no living Emperor owns")
     reap.add_argument("--dry-run", action="store_true", help="list them, end none")
     _json(reap)
 
 
+def _add_logs(commands: _Commands) -> None:
+    logs = _leaf(commands, "logs", "logs", "print the end of a site's log, or what is wanted of its logs")
+    logs.add_argument("domain", metavar="DOMAIN", help=_DOMAIN)
+    logs.add_argument(
+        "--kind",
+        action="append",
+        choices=(*inside.LOG_KINDS, "all"),
+        help="which log (default: error; with --request error and access); given again: several, merged by time",
+    )
+    logs.add_argument(
+        "-n",
+        type=_count,
+        metavar="N",
+        dest="lines",
+        help="how many lines, the last ones (default: 50; 10 before those that -f waits for; all that the options "
+        "below leave, if one is given)",
+    )
+    logs.add_argument(
+        "-f",
+        action="store_true",
+        dest="follow",
+        help="go on as lines come, also when the log is rotated, until Ctrl-C",
+    )
+    logs.add_argument("--request", metavar="ID", help="only what one request left, by the id on its error page")
+    logs.add_argument(
+        "--since", metavar="WHEN", help="only what is newer: 30m, 2h, 3d, 10:11, 2012-08-24 or '2012-08-24 10:11:12'"
+    )
+    logs.add_argument("--grep", metavar="PATTERN", help="only records with a line that this Python regex is found in")
+
+
+def _add_pages(commands: _Commands) -> None:
+    web = _leaf(commands, "web", "web", "serve the pages that tenants and the operator look at, until SIGTERM")
+    web.add_argument(
+        "--port", type=_port, metavar="N", help="on 127.0.0.1:N, instead of to nginx under the host of [web]"
+    )
+    group = commands.add_parser(
+        "token", help="make, list and revoke the tokens that log in there", description="Manage tokens."
+    )
+    leaves = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = _leaf(leaves, "add", "token_add", "make a token and print it; it can't be shown again")
+    add.add_argument("name", metavar="NAME", help="what it is called in `token list`")
+    scope = add.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--site", action="append", metavar="DOMAIN", help="for this site; may be given again")
+    scope.add_argument("--user", metavar="USER", help="for all sites of this tenant, those to come as well")
+    scope.add_argument("--operator", action="store_true", help="for all sites, and for /metrics")
+    scope.add_argument("--metrics", action="store_true", help="for /metrics alone")
+    _json(_leaf(leaves, "list", "token_list", "list the tokens and what they are for"))
+    revoke = _leaf(leaves, "revoke", "token_revoke", "forget a token and end its logins")
+    revoke.add_argument("name", metavar="NAME", help="what it is called in `token list`")
+
+
 def _add_serving(commands: _Commands) -> None:
     serve = _leaf(commands, "serve", "serve", "serve one application on your own machine, as an ordinary user")
-    serve.description = (
-        "Serve one WSGI application on 127.0.0.1, with no other server and no rights: the same error log, error page "
-        "and static files as on a hosted site. Saving or touching the file reloads it. Ctrl-C ends it."
-    )
     serve.add_argument("wsgi_file", metavar="WSGI_FILE", help="the file that defines `application`")
     serve.add_argument("--port", type=_port, default=8000, metavar="N", help="listen on 127.0.0.1:N (default: 8000)")
     serve.add_argument(

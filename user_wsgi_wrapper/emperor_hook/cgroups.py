@@ -27,7 +27,7 @@ _PREFIX = "site-"  # no file of the kernel's begins so: a domain could be called
 _ROUNDS = 100
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
-log = logging.getLogger("user_wsgi_wrapper.initialize.cgroups")
+log = logging.getLogger("user_wsgi_wrapper.warmer.cgroups")
 
 
 class CgroupError(Exception):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from user_wsgi_wrapper.emperor_hook import cgroups, nginx, templates
+from user_wsgi_wrapper.emperor_hook import cgroups, nginx, service_account, templates
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError
@@ -43,6 +43,7 @@ def examine(layout: Layout, config: Config) -> Iterator[Finding]:
     yield Finding("/usr/bin/python3", Path("/usr/bin/python3").exists(), "apt-get install python3")
     yield _same_python()
     yield _nginx_user(config)
+    yield _initialize_user(config)
     yield _passable_root()
     yield _device_nodes(layout)
     yield _control_groups(config)
@@ -78,6 +79,20 @@ def _nginx_user(config: Config) -> Finding:
         nginx.account(config.front.user)
     except BadValueError as error:
         return Finding(what, False, str(error))
+    return Finding(what, True)
+
+
+def _initialize_user(config: Config) -> Finding:
+    name = config.warm.user
+    what = f"account {name} of initialize's HTTP side"
+    try:
+        service_account.find(name)
+    except BadValueError as error:
+        if service_account.is_there(name):
+            return Finding(what, False, str(error))
+        # `up` and `configure` make it
+        advice = "as root: " + " ".join(map(str, service_account.command(name)))
+        return Finding(what, service_account.can_be_made(), advice)
     return Finding(what, True)
 
 

@@ -19,9 +19,11 @@ from user_wsgi_wrapper.emperor_hook.chroot_plan import (
     ETC_FOLDERS,
     LINKS,
     Bind,
+    Directory,
     Filesystem,
     HostFacts,
     Identity,
+    LogFile,
     Place,
     Plan,
     Step,
@@ -39,6 +41,7 @@ __all__ = [
     "Plan",
     "build",
     "host_facts",
+    "missing",
     "mounted_chroots",
     "plan",
     "remove_log_mount",
@@ -91,6 +94,13 @@ def build(plan: Plan) -> None:
             for step in plan.steps:
                 with _naming(step.place):
                     _ensure(step, bases)
+
+
+def missing(plan: Plan) -> list[Place]:
+    """The places of the plan's folders, logs and mounts that aren't as they should be; nothing is changed."""
+    lasting = [step for step in plan.steps if isinstance(step, (Bind, Filesystem, Directory, LogFile))]
+    with Bases() as bases:
+        return [step.place for step in lasting if not _in_place(step, bases)]
 
 
 def _in_place(step: Step, bases: Bases) -> bool:

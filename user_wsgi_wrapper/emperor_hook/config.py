@@ -73,11 +73,15 @@ class SiteDefaults:
 
 @dataclass(frozen=True)
 class Warm:
-    """[warm]: seconds until a waiting visitor gets the waiting page and until a warm-up is a failure."""
+    """[warm]: seconds until a waiting visitor gets the waiting page and until a warm-up is a failure.
+
+    `user` is the account of initialize's HTTP side.
+    """
 
     page_after: float = 5.0
     give_up_after: float = 60.0
     threads: int = 64
+    user: str = "uww-initialize"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,20 @@ class LimitDefaults:
 
 
 @dataclass(frozen=True)
+class Web:
+    """[web]: the pages that tenants and the operator look at, if they are given a `host` name of their own.
+
+    `streams` are the live tails at a time, `threads` what else is answered at a time; `splitter_counters` is the
+    file, below the root, that a log-splitter of this machine reports to (its option --counters).
+    """
+
+    host: str | None = None
+    threads: int = 8
+    streams: int = 24
+    splitter_counters: str = "/run/log-splitter/counters.json"
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -108,6 +126,7 @@ class Config:
     sites: SiteDefaults = field(default_factory=SiteDefaults)
     warm: Warm = field(default_factory=Warm)
     limits: LimitDefaults = field(default_factory=LimitDefaults)
+    web: Web = field(default_factory=Web)
 
 
 # section -> key -> the function that gives back a value of the right type or raises BadValueError with the rule
@@ -138,11 +157,18 @@ _KEYS: Mapping[str, Mapping[str, _Parser]] = {
         "page_after": values.seconds(0, 600),
         "give_up_after": values.seconds(1, 3600),
         "threads": values.number(1, 1024),
+        "user": values.account,
     },
     "limits": {
         "cgroups": values.one_of("auto", "required", "off"),
         **{name: values.number_or_zero(*bounds) for name, bounds in site.LIMITS.items()},
         "log_size": values.number_or_zero(2, 1 << 20),
+    },
+    "web": {
+        "host": values.host,
+        "threads": values.number(1, 256),
+        "streams": values.number(1, 1024),
+        "splitter_counters": values.text,
     },
 }
 
@@ -182,6 +208,7 @@ def parse(document: bytes, default_url: URL) -> Config:
         SiteDefaults(**found["sites"]),
         Warm(**found["warm"]),
         LimitDefaults(**found["limits"]),
+        Web(**found["web"]),
     )
     _check_together(config)
     return config
@@ -222,6 +249,8 @@ def _check_together(config: Config) -> None:
     front = config.front
     if front.real_ip_header == values.PROXY_PROTOCOL and not all("proxy_protocol" in one for one in front.listen):
         raise BadValueError("front.real_ip_header: proxy_protocol must stand at each address of front.listen too")
+    if config.warm.user in ("root", front.user):
+        raise BadValueError(f"warm.user: {config.warm.user} has other rights; an account of its own is needed")
     try:
         config.sites.site("site.example", "user")
     except BadValueError as error:

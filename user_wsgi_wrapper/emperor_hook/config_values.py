@@ -14,7 +14,7 @@ from collections.abc import Callable
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from user_wsgi_wrapper.site import BadValueError, shorten
+from user_wsgi_wrapper.site import BadValueError, parse_domain, shorten
 
 # What stands before `://` in a URL, and the dialect and driver that serve it.
 DRIVERS = {
@@ -177,6 +177,11 @@ def header(value: object) -> str:
     if name != PROXY_PROTOCOL and not _HEADER.fullmatch(name):
         raise BadValueError(f"{_quote(value)} is neither a header's name nor {PROXY_PROTOCOL}")
     return name
+
+
+def host(value: object) -> str:
+    """A host name in its canonical form."""
+    return parse_domain(text(value))
 
 
 def account(value: object) -> str:

@@ -1,8 +1,8 @@
-"""A way to the folders of the root that nginx's workers can walk.
+"""A way to the folders of the root that nginx's workers and initialize's HTTP side can walk.
 
 The root may lie where only root may pass, such as in root's home folder, or be closed itself. Nothing there is
-opened up for that: the folders that nginx needs are shown, by bind mounts, under a folder of /run as well, and nginx
-is given the paths through it.
+opened up for that: the folders that they need are shown, by bind mounts, under a folder of /run as well, and they are
+given the paths through it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _may_search(status: os.stat_result, uid: int, gid: int) -> bool:
 
 
 def _shown(layout: Layout) -> tuple[Path, ...]:
-    """What nginx's configuration names."""
+    """What nginx's configuration names, and in the last one the warmer's socket."""
     return layout.sockets_dir, layout.user_logs_dir, layout.own_logs_dir, layout.run_dir
 
 
@@ -40,15 +40,16 @@ def _door(layout: Layout) -> Path:
     return _DOORS / f"user-wsgi-wrapper-{hashlib.sha256(os.fsencode(layout.root)).hexdigest()[:8]}"
 
 
-def open_door(layout: Layout, uid: int, gid: int) -> Layout:
-    """The layout itself if the account can walk to its folders, else the same one seen through a door in /run.
+def open_door(layout: Layout, *accounts: tuple[int, int]) -> Layout:
+    """The layout itself if all accounts can walk to its folders, else the same one seen through a door in /run.
 
-    The folders are made if they aren't there. What the account may do in them is for their own modes to say.
+    An account is a uid and a gid. The folders are made if they aren't there. What anybody may do in them is for their
+    own modes to say.
     """
     close_door(layout)
     for folder in _shown(layout):
         folder.mkdir(parents=True, exist_ok=True)
-    if all(is_passable(folder.parent, uid, gid) for folder in _shown(layout)):
+    if all(is_passable(folder.parent, *account) for folder in _shown(layout) for account in accounts):
         return layout
     beyond = Layout(_door(layout))
     for folder, target in zip(_shown(layout), _shown(beyond), strict=True):

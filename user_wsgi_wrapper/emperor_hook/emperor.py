@@ -26,7 +26,7 @@ def render(layout: Layout) -> str:
         sockets=layout.sockets_dir,
         pidfile=layout.emperor_pidfile,
         fifo=layout.emperor_fifo,
-        stats_socket=layout.run_dir / "emperor-stats.socket",
+        stats_socket=layout.emperor_stats_socket,
         backlog=BACKLOG,
         log_date=vassal.LOG_DATE,
     )

@@ -1,70 +1,74 @@
-"""The HTTP face of warm(): nginx asks here when nobody listens for a site.
+"""The HTTP face of warming: nginx asks here when nobody listens for a site.
 
 The answer is X-Accel-Redirect to the location @awake, which has nginx send the visitor's own request to the site,
-method, URI and body as they came; or a page that says why not.
+method, URI and body as they came; or a page that says why not. It has no rights and knows no site: what there is, and
+all that root has to do for it, is the warmer's.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from pythonjsonlogger.json import JsonFormatter
 from werkzeug.wrappers import Request, Response
 
-from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import pages, spinup
-from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
-from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
-from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
-from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
-from user_wsgi_wrapper.emperor_hook.limit_watch import LimitWatch
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
-from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
+from user_wsgi_wrapper.emperor_hook import initialize_environment, json_log, pages, privileges, warmups
 from user_wsgi_wrapper.emperor_hook.waiting_room import WaitingRoom
-from user_wsgi_wrapper.emperor_hook.warmups import Warmups
-from user_wsgi_wrapper.layout import Layout
+from user_wsgi_wrapper.emperor_hook.warm_client import NotWarmError, WarmClient
+from user_wsgi_wrapper.emperor_hook.warm_protocol import Outcome
 from user_wsgi_wrapper.site import BadValueError, parse_domain
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_PAGES: tuple[tuple[type[BaseException], pages.Page], ...] = (
-    (NoSuchSiteError, pages.NO_SITE),
-    (RegistryDownError, pages.UNAVAILABLE),
-    (EmperorDownError, pages.UNAVAILABLE),
-    (spinup.NeverStartedError, pages.NEVER_STARTED),
-    (BadValueError, pages.CANNOT_BUILD),
-    (ChrootError, pages.CANNOT_BUILD),
-    (CgroupError, pages.CANNOT_BUILD),
-    (SharedFilesError, pages.CANNOT_BUILD),
-)
+_PAGES: Mapping[Outcome | None, pages.Page] = {
+    Outcome.NO_SITE: pages.NO_SITE,
+    Outcome.NEVER_STARTED: pages.NEVER_STARTED,
+    Outcome.CANNOT_BUILD: pages.CANNOT_BUILD,
+}
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
-
-# Sites that never come up keep their warm-ups for a minute, though nobody waits for them: hundreds may hang.
-_WARMUPS_A_THREAD = 8
 _MARGIN = 5.0  # seconds, for what a warm-up does beside waiting for a worker
+
+# What the warmer may take beyond a start's own time: its turn, its locks, the Emperor's socket.
+_WARMER_MARGIN = warmups.PATIENCE + 15.0
 
 log = logging.getLogger("user_wsgi_wrapper.initialize")
 
 
 def page_for(error: BaseException) -> pages.Page:
     """The page that answers for an error of warm(); UNAVAILABLE for one that nobody foresaw."""
-    return next((page for kind, page in _PAGES if isinstance(error, kind)), pages.UNAVAILABLE)
+    outcome = error.outcome if isinstance(error, NotWarmError) else None
+    return _PAGES.get(outcome, pages.UNAVAILABLE)
+
+
+class WarmSettings(Protocol):
+    """The part of the configuration that the HTTP side needs: [warm]."""
+
+    @property
+    def page_after(self) -> float:
+        """Seconds until a waiting visitor gets the waiting page."""
+
+    @property
+    def give_up_after(self) -> float:
+        """Seconds until a warm-up is a failure."""
+
+    @property
+    def threads(self) -> int:
+        """Requests that are answered at once."""
 
 
 class Initialize:
     """The WSGI application. `warm` brings one domain up or raises; each runs once, however many wait."""
 
-    def __init__(self, warm: Callable[[str], None], warm_config: configuration.Warm) -> None:
+    def __init__(self, warm: Callable[[str], None], warm_config: WarmSettings) -> None:
         self._warm = warm
         self._config = warm_config
-        self._warmups = Warmups(self._warm_and_log, _WARMUPS_A_THREAD * warm_config.threads)
+        # whose turn it is to start is for the warmer to see
+        at_most = warmups.WARMUPS_A_THREAD * warm_config.threads
+        self._warmups = warmups.Warmups(self._warm_and_log, at_most, in_turn=False)
         self._room = WaitingRoom(warm_config.threads, warm_config.page_after)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,12 +79,15 @@ class Initialize:
         request = Request(environ)
         request_id = str(environ.get("REQUEST_ID", ""))[:12] or "-"
         try:
-            domain = parse_domain(request.path.rpartition("/")[2])
-        except BadValueError:
+            # nginx gives it in ASCII; the law's part for other names would load code, which may be out of reach now
+            domain = parse_domain(request.path.rpartition("/")[2].encode("ascii").decode())
+        except (BadValueError, UnicodeEncodeError):
             return pages.answer(pages.NO_SITE, request.accept_mimetypes, request_id)
         page = self._page(domain, request, environ)
         if page is None:
-            return Response(headers={"X-Accel-Redirect": "@awake", "X-Site-Known": "1"})
+            response = Response(headers={"X-Accel-Redirect": "@awake", "X-Site-Known": "1"})
+            del response.headers["Content-Type"]  # nginx would give its charset to the site's own answer
+            return response
         response = pages.answer(page, request.accept_mimetypes, request_id)
         if page is not pages.NO_SITE:
             response.headers["X-Site-Known"] = "1"
@@ -104,16 +111,15 @@ class Initialize:
         began = time.monotonic()
         try:
             self._warm(domain)
-        except NoSuchSiteError:
-            log.info("unknown domain", extra={"domain": domain})
+        except NotWarmError as error:
+            if error.outcome is Outcome.NO_SITE:
+                log.info("unknown domain", extra={"domain": domain})
+            else:
+                seconds = round(time.monotonic() - began, 3)
+                log.error("warm-up failed", extra={"domain": domain, "error": str(error), "seconds": seconds})
             raise
-        except Exception as error:
-            foreseen = any(isinstance(error, kind) for kind, _ in _PAGES)
-            log.error(
-                "warm-up failed",
-                extra={"domain": domain, "error": str(error), "seconds": round(time.monotonic() - began, 3)},
-                exc_info=not foreseen,
-            )
+        except Exception:
+            log.exception("warm-up failed", extra={"domain": domain})
             raise
         log.info("warm", extra={"domain": domain, "seconds": round(time.monotonic() - began, 3)})
 
@@ -136,26 +142,13 @@ def _failure_of_the_site(status: str, connect_time: str) -> pages.Page | None:
 
 
 def from_environment() -> Initialize:
-    """The application as uWSGI loads it (`module = …:from_environment()`)."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter("{asctime}{levelname}{message}", style="{", rename_fields={"asctime": "timestamp"})
-    )
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    layout = Layout(Path(os.environ.get(ROOT_VARIABLE, "/")))
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    config = configuration.load(layout, Path(chosen) if chosen else None)
-    machine = spinup.Machine(layout, config, open_registry(config, layout))
-    spinup.get_ready(machine)
-    LimitWatch(layout, config.limits.log_size).start()
-    return Initialize(lambda domain: warm_known(machine, domain), config.warm)
+    """The application as uWSGI loads it (`module = …:from_environment()`), as root and before it answers anyone.
 
-
-def warm_known(machine: spinup.Machine, domain: str) -> None:
-    """Warm a domain; of a name that somebody made up nothing stays, not even a lock. Raises as spinup.warm does."""
-    is_stranger = not machine.layout.log_dir(domain).is_dir()
-    if is_stranger and machine.registry.find(domain) is None:
-        raise NoSuchSiteError(f"domain {domain}: there is no such site")
-    spinup.warm(machine, domain)
+    Gives all rights up in the end; raises OSError, so that uWSGI ends, if one was left.
+    """
+    json_log.begin(log)
+    settings = initialize_environment.read(os.environ)
+    client = WarmClient(settings.warmer, settings.give_up_after + _WARMER_MARGIN)
+    application = Initialize(client.warm, settings)
+    privileges.drop_to(settings.uid, settings.gid)
+    return application

@@ -21,7 +21,7 @@ _STRANGERS_OF_ONE, _STRANGERS = 5, 20
 # How many requests may be under way at once: one address's to one site, and all to one site.
 _REQUESTS_OF_ONE, _REQUESTS_OF_SITE = 200, 1000
 # What no visitor is ever shown, as runtime.beneath has it: the beginnings of names after their dot.
-_SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
+SECRETS = ("env", "git", "hg", "ht", "netrc", "pgpass", "ssh", "svn")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 
 
@@ -75,8 +75,8 @@ def host_regex(longest: int) -> str:
     return rf"~^(?=.{{1,{longest}}}$)(?!(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)$)(?<domain>{_LABEL}(?:\.{_LABEL})*)$"
 
 
-def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
-    """The http-level configuration of the front."""
+def render(layout: Layout, front: Front, initialize_timeout: float, web_host: str | None = None) -> str:
+    """The http-level configuration of the front. `web_host` is the host name of the pages, if there are any."""
     return templates.fill(
         "nginx.conf.template",
         carry,
@@ -90,12 +90,14 @@ def render(layout: Layout, front: Front, initialize_timeout: float) -> str:
         user_logs=layout.user_logs_dir,
         sockets=layout.sockets_dir,
         initialize_socket=layout.initialize_socket,
+        web_host=web_host or "",
+        web_socket=layout.web_socket,
         own_logs=layout.own_logs_dir,
         strangers_of_one=_STRANGERS_OF_ONE,
         strangers=_STRANGERS,
         requests_of_one=_REQUESTS_OF_ONE,
         requests_of_site=_REQUESTS_OF_SITE,
-        secrets=_Quoted("|".join(_SECRETS)),
+        secrets=_Quoted("|".join(SECRETS)),
     )
 
 

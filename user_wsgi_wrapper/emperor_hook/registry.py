@@ -6,7 +6,7 @@ are there already. What comes from either is checked against the naming law befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -56,6 +56,11 @@ class Registry:
         self._store = Store(config.registry.url, config.registry.timeout)
         self._lookup = _make_lookup(config)
 
+    @property
+    def has_lookup(self) -> bool:
+        """Whether a user may have domains that only the lookup query tells of: nobody can list those."""
+        return self._lookup is not None
+
     def find(self, domain: str) -> Site | None:
         """The site under `domain`: one that was added, else one that the lookup query tells of."""
         return self._added(domain) or self._look_up(domain)
@@ -77,13 +82,18 @@ class Registry:
 
     def add(self, site: Site) -> None:
         """Add a site, and give its user an identity if he has none. Raises SiteExistsError."""
-        row = self._lawful_row(site)
+        self.add_all([site])
+
+    def add_all(self, added: Iterable[Site]) -> None:
+        """Add sites, all of them or none, as add() does one."""
+        rows = [(site, self._lawful_row(site)) for site in added]
         accounts = self._accounts()
         with self._store.writing() as connection:
-            if _owner(connection, site.domain) is not None:
-                raise SiteExistsError(f"domain {site.domain}: there is a site already")
-            self._identify(connection, site.username, accounts)
-            connection.execute(sites.insert().values(row))
+            for site, row in rows:
+                if _owner(connection, site.domain) is not None:
+                    raise SiteExistsError(f"domain {site.domain}: there is a site already")
+                self._identify(connection, site.username, accounts)
+                connection.execute(sites.insert().values(row))
 
     def replace(self, site: Site) -> None:
         """Change the settings of a site. Raises NoSuchSiteError; a site's user can't change."""
@@ -134,6 +144,12 @@ class Registry:
         accounts = self._accounts()
         with self._store.writing() as connection:
             return self._identify(connection, username, accounts)
+
+    def known_identity(self, username: str) -> Identity | None:
+        """A user's identity if it was chosen already; nothing is."""
+        parse_username(username)
+        with self._store.reading() as connection:
+            return identities.known(connection, username)
 
     def identities(self) -> list[Identity]:
         """Everyone's identity, ordered by user name."""

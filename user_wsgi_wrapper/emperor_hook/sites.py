@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import Site
 
-__all__ = ["SiteError", "add", "change", "remove"]
+__all__ = ["SiteError", "add", "add_all", "change", "check", "remove"]
 
 
 def add(machine: Machine, site: Site) -> None:
@@ -21,16 +22,40 @@ def add(machine: Machine, site: Site) -> None:
 
     Raises BadValueError, SiteExistsError or RegistryDownError, with nothing changed.
     """
-    law.check(site)
-    machine.layout.socket(site.domain)
-    _refuse_what_a_vassal_cannot_carry(machine, site)
-    front_uid, _ = nginx.account(machine.config.front.user)
+    check(machine, site)
     with locked(machine.layout, "user", site.username):  # not while his last site is being purged
         machine.registry.add(site)
-        plan = chroot.plan(
-            machine.layout, machine.registry.identity(site.username), (site.domain,), chroot.host_facts(), front_uid
-        )
-        chroot.build(_on_disk_only(plan, machine.layout))
+        _make_folders(machine, site)
+
+
+def add_all(machine: Machine, added: Sequence[Site]) -> None:
+    """Register sites, all of them or none, and make their tenants' folders. Raises as `add` does, or ChrootError."""
+    for site in added:
+        check(machine, site)
+    machine.registry.add_all(added)
+    try:
+        for site in added:
+            with locked(machine.layout, "user", site.username):
+                _make_folders(machine, site)
+    except BaseException:
+        for site in added:
+            machine.registry.remove(site.domain)
+        raise
+
+
+def check(machine: Machine, site: Site) -> None:
+    """Raises BadValueError for a site that can't be added here, whatever sites there are."""
+    law.check(site)
+    machine.layout.socket(site.domain)
+    nginx.account(machine.config.front.user)
+    _refuse_what_a_vassal_cannot_carry(machine, site)
+
+
+def _make_folders(machine: Machine, site: Site) -> None:
+    front_uid, _ = nginx.account(machine.config.front.user)
+    identity = machine.registry.identity(site.username)
+    plan = chroot.plan(machine.layout, identity, (site.domain,), chroot.host_facts(), front_uid)
+    chroot.build(_on_disk_only(plan, machine.layout))
 
 
 def _on_disk_only(plan: chroot.Plan, layout: Layout) -> chroot.Plan:
@@ -59,9 +84,10 @@ def change(machine: Machine, site: Site) -> bool:
     return spinup.rewrite(machine, site)
 
 
-def remove(machine: Machine, domain: str, *, purge: bool) -> None:
+def remove(machine: Machine, domain: str, *, purge: bool) -> bool:
     """End a site's processes and forget it; with `purge` its logs too, and its tenant's files if this was his last.
 
+    Says whether it was: never where a lookup query may know others of his, which would lose their files.
     It is forgotten when all else is done: whatever stops this half-way, a kill or an error, it can be done again.
     Raises NoSuchSiteError or RegistryDownError with nothing changed; SiteError if its processes or files stay.
     """
@@ -69,7 +95,7 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
     site = registry.get(domain)
     identity = registry.identity(site.username)
     with locked(layout, "domain", domain), locked(layout, "user", site.username):
-        last = all(other.domain == domain for other in registry.sites_of(site.username))
+        last = not registry.has_lookup and all(one.domain == domain for one in registry.sites_of(site.username))
         spinup.cool(layout, domain)
         ending.end_site(layout, domain, identity.uid)
         if last:
@@ -84,6 +110,7 @@ def remove(machine: Machine, domain: str, *, purge: bool) -> None:
         registry.remove(domain)
         if purge and last:
             registry.forget_user(site.username)
+    return last
 
 
 def _delete(folder: Path) -> None:

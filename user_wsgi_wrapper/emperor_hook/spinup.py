@@ -21,6 +21,7 @@ from user_wsgi_wrapper.emperor_hook import (
     probe,
     server_log,
     shared_files,
+    tally,
     vassal,
 )
 from user_wsgi_wrapper.emperor_hook.config import Config
@@ -72,7 +73,8 @@ def warm(machine: Machine, domain: str) -> None:
     Raises NoSuchSiteError, RegistryDownError, BadValueError, ChrootError, CgroupError, SharedFilesError,
     EmperorDownError or NeverStartedError.
     """
-    give_up_at = time.monotonic() + machine.config.warm.give_up_after
+    began = time.monotonic()
+    give_up_at = began + machine.config.warm.give_up_after
     with locked(machine.layout, "domain", domain):
         if is_awake(machine.layout, domain):
             return
@@ -89,8 +91,10 @@ def warm(machine: Machine, domain: str) -> None:
             "throttled",
             "no process of it could serve; it is tried again when asked for",
         )
+        tally.add_cold_start(machine.layout, time.monotonic() - began, failed=True)
         raise NeverStartedError(f"{domain}: no worker answered within {machine.config.warm.give_up_after:g} s")
     machine.layout.awake_mark(domain).touch()
+    tally.add_cold_start(machine.layout, time.monotonic() - began)
 
 
 def _prepare(machine: Machine, site: Site, identity: Identity) -> None:

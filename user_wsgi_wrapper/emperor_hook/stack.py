@@ -1,4 +1,4 @@
-"""The whole stack in the foreground: the Emperor, initialize and nginx, until a signal says stop."""
+"""The whole stack in the foreground: the Emperor, initialize, its warmer and nginx, until a signal says stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,11 @@ from user_wsgi_wrapper.emperor_hook import (
     processes,
     reaper,
     service,
+    service_account,
     spinup,
+    tally,
     vassal,
 )
-from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
 from user_wsgi_wrapper.emperor_hook.registry import RegistryDownError
 from user_wsgi_wrapper.emperor_hook.service import Service
@@ -39,6 +41,7 @@ LEFTOVER_PATIENCE = 15.0  # seconds that the services of a killed stack have to 
 REAP_EVERY = 60.0
 _TICK = 0.2
 _UWSGI = "/usr/bin/uwsgi"
+_WARMER = "user_wsgi_wrapper.emperor_hook.warmer"
 _NGINX = "/usr/sbin/nginx"
 
 
@@ -91,24 +94,31 @@ class Stack:
         cool_all(self._layout)
 
     def _start(self) -> None:
-        front = self._machine.config.front
-        nginx_layout = door.open_door(self._layout, *nginx.account(front.user))
-        configuration_files.write(self._machine, nginx_layout)
+        config = self._machine.config
+        accounts = nginx.account(config.front.user), service_account.ensure(config.warm.user)
+        configuration_files.write(self._machine, door.open_door(self._layout, *accounts))
+        self._layout.warmer_socket.unlink(missing_ok=True)
         for one in self._services():
             self._running[one.name] = one, service.start(one)
         self._wait_until_up()
 
     def _services(self) -> tuple[Service, ...]:
         run, logs = self._layout.run_dir, self._layout.own_logs_dir
-        environment = {ROOT_VARIABLE: str(self._layout.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        options = ["--root", str(self._layout.root)]
         if self._config_file is not None:
-            environment[CONFIG_VARIABLE] = str(self._config_file.resolve())
+            options += ["--config", str(self._config_file.resolve())]
         nginx_log = logs / "nginx.error.log"
         return (
             Service("emperor", (_UWSGI, "--ini", str(run / "emperor.ini")), logs / "emperor.log"),
+            # -B: nothing is written to where its code lies
+            Service("warmer", (sys.executable, "-I", "-B", "-m", _WARMER, *options), logs / "warmer.log"),
             Service(
-                "initialize", (_UWSGI, "--ini", str(run / "initialize.ini")), logs / "initialize.log", environment
+                "initialize",
+                (_UWSGI, "--ini", str(run / "initialize.ini")),
+                logs / "initialize.log",
+                {"PYTHONDONTWRITEBYTECODE": "1"},
             ),
+            *self._web(),
             Service(
                 "nginx",
                 (_NGINX, "-e", str(nginx_log), "-c", str(run / "nginx.conf")),
@@ -118,13 +128,24 @@ class Stack:
             ),
         )
 
+    def _web(self) -> tuple[Service, ...]:
+        if self._machine.config.web.host is None:
+            return ()
+        environment = {configuration_files.ROOT_VARIABLE: str(self._layout.root)}
+        if self._config_file is not None:
+            environment[configuration_files.CONFIG_VARIABLE] = str(self._config_file.resolve())
+        argv = (_UWSGI, "--ini", str(self._layout.run_dir / "web.ini"))
+        return (Service("web", argv, self._layout.own_logs_dir / "web.log", environment, patience=3.0),)
+
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_PATIENCE
         while not (
             self._layout.emperor_fifo.exists()
             and (self._layout.run_dir / "nginx.pid").exists()
+            and self._layout.warmer_socket.exists()
             # an answer: its socket is there before its program is
             and probe.ping(self._layout.initialize_socket, 1.0)
+            and ("web" not in self._running or probe.ping(self._layout.web_socket, 1.0))
         ):
             self._raise_if_one_died()
             if time.monotonic() > deadline:
@@ -169,6 +190,8 @@ class Stack:
             self._say(f"no orphans are reaped: {error}")
             return
         for reaped in reaper.reap_all(identities, living, self._layout):
+            if reaped.outcome in ("terminated", "killed"):
+                tally.add(self._layout, {tally.REAPED: 1})
             if reaped.outcome not in ("gone", "zombie"):
                 self._say(f"reaped {reaped}")
 
@@ -187,7 +210,7 @@ class Stack:
             last_to_first.callback(chroot.tear_down_all, self._layout)
             last_to_first.callback(cool_all, self._layout)
             last_to_first.callback(self._reap, everyone=True)
-            last_to_first.callback(self._stop, "initialize", "emperor")
+            last_to_first.callback(self._stop, "web", "initialize", "warmer", "emperor")
             last_to_first.callback(self._stop, "nginx")
 
 

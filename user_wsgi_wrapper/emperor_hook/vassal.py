@@ -94,7 +94,7 @@ def render(
         mime_types=inside.MIME_TYPES,
         fifo=inside.fifo(site.domain),
         error_log=inside.log_file(site.domain, "error"),
-        shows_code=_shows_code(site),
+        shows_code=shows_code(site),
         static=":".join(f"{url}={folder}" for url, folder in site.static),
         harakiri=HARAKIRI,
         limits=limits or Limits(),
@@ -118,7 +118,7 @@ def _entrances(files: set[Path]) -> dict[str, object]:
     }
 
 
-def _shows_code(site: Site) -> bool:
+def shows_code(site: Site) -> bool:
     """Whether the site's code lies in a folder whose files are shown to visitors."""
     folders = [folder for _, folder in site.static] + ([] if site.check_static is None else [site.check_static])
     return any(site.wsgi_file.startswith(f"{folder.rstrip('/')}/") for folder in folders)

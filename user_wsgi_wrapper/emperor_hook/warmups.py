@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 
 from user_wsgi_wrapper.emperor_hook.turnstile import Turnstile
 
@@ -13,18 +14,21 @@ from user_wsgi_wrapper.emperor_hook.turnstile import Turnstile
 # later than one after the other; so few begin while others are at it. Who takes longer than usual holds up nobody.
 _AT_ONCE = 2 * len(os.sched_getaffinity(0))
 _USUAL = 0.3  # seconds
-_PATIENCE = 60.0  # seconds that a turn may be away; at the worst it is the pool's size over _AT_ONCE times _USUAL
+PATIENCE = 60.0  # seconds that a turn may be away; at the worst it is the pool's size over _AT_ONCE times _USUAL
+# Sites that never come up keep their warm-ups for a minute, though nobody waits for them: hundreds may hang.
+WARMUPS_A_THREAD = 8
 
 
 class Warmups:
     """Runs `warm(domain)` in a bounded pool of threads; who asks while one runs joins it."""
 
-    def __init__(self, warm: Callable[[str], None], workers: int) -> None:
+    def __init__(self, warm: Callable[[str], None], workers: int, *, in_turn: bool = True) -> None:
+        """Not `in_turn` if somebody else sees to it that few begin at a time."""
         self._warm = warm
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="warm-up")
         self._lock = threading.Lock()
         self._running: dict[str, Future[None]] = {}
-        self._starting = Turnstile(_AT_ONCE)
+        self._starting = Turnstile(_AT_ONCE) if in_turn else None
 
     def join(self, domain: str) -> Future[None]:
         """The warm-up of `domain` that runs now, begun if there is none. Its result is None or its error."""
@@ -36,7 +40,7 @@ class Warmups:
 
     def _run(self, domain: str) -> None:
         try:
-            with self._starting.turn(_PATIENCE, at_most=_USUAL):
+            with self._starting.turn(PATIENCE, at_most=_USUAL) if self._starting else nullcontext():
                 self._warm(domain)
         finally:
             with self._lock:

@@ -53,6 +53,10 @@ class Spool:
         self._busy = allocate_lock()
         os.register_at_fork(after_in_child=self._disown)
 
+    def recognize_server(self) -> None:
+        """The server's log was rotated, and the descriptor opened anew."""
+        self._servers_identity = identity(self._server)
+
     def take_stderr(self) -> bool:
         """Point descriptor 2 at the spool, or at the log itself if there is none; True if the spool is a new one.
 

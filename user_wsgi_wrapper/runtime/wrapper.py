@@ -20,6 +20,7 @@ from user_wsgi_wrapper.runtime.failure import format_exception
 from user_wsgi_wrapper.runtime.loader import WsgiLoadError
 from user_wsgi_wrapper.runtime.records import Records
 from user_wsgi_wrapper.runtime.repetition import SUMMARY_EVERY
+from user_wsgi_wrapper.runtime.server_log import ServerLog
 from user_wsgi_wrapper.runtime.settings import Settings
 from user_wsgi_wrapper.runtime.site_log import SiteLog
 from user_wsgi_wrapper.runtime.spool import Spool
@@ -45,6 +46,8 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     """
     server = os.dup(2)  # close-on-exec, PEP 446
     log = ErrorLog(settings.error_log, settings.domain, settings.log_format, server)
+    server_log = ServerLog(connection.option("logto2"), server, connection.option("master-fifo"))
+    server_log.look()
     spool = Spool(log, server, settings.temporary)
     pending = Pending(log, current_environ)
     errors = _take_streams(pending)
@@ -57,6 +60,8 @@ def build_application(settings: Settings, path: list[str] | None = None) -> Call
     with_static = _static(settings)
 
     def do_chores() -> bool:
+        if server_log.look():
+            spool.recognize_server()
         is_busy = deploy is not None and deploy.look()
         log.tell_dropped()
         return records.flush(SUMMARY_EVERY) or spool.drain() or is_busy
