@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import live_stack
 from tests.live import LiveStack, mounts_beneath
 from tests.test_chroot import before_changes, killed
+from user_wsgi_wrapper.emperor_hook import cgroups, sites, spinup
 from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import sites, spinup
 from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, open_registry
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 
@@ -113,8 +113,8 @@ def test_a_warm_up_killed_before_any_step_is_healed_by_the_next_request(stack: L
     assert rounds["one more"] > 12
     assert rounds["first"] > 8
     for domain, text in seen:
-        site = machine.registry.get(domain)
-        assert text == spinup.vassal_text(machine, site, machine.registry.identity(site.username)), domain
+        site, groups = machine.registry.get(domain), cgroups.group_of(stack.layout, domain)
+        assert text == spinup.vassal_text(machine, site, machine.registry.identity(site.username), groups), domain
     assert {domain for domain, _ in seen} == set(domains)
     for domain in domains:
         sites.remove(machine, domain, purge=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import (
+    cgroups,
     chroot,
     deploys,
     emperor_report,
     nginx,
     site_places,
+    spinup,
     vassal,
 )
 from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
@@ -107,7 +110,7 @@ def _chroot(machine: Machine, site: Site, identity: Identity) -> Iterator[Findin
 def _vassal(machine: Machine, site: Site, identity: Identity) -> Iterator[Finding]:
     layout, path = machine.layout, machine.layout.vassal(site.domain)
     try:
-        wanted = vassal.render(site, identity, layout)
+        wanted = spinup.vassal_text(machine, site, identity, _groups(machine, site))
     except BadValueError as error:
         yield Finding("its settings can be written into a vassal", False, f"{error}; change it with site set")
         return
@@ -119,6 +122,11 @@ def _vassal(machine: Machine, site: Site, identity: Identity) -> Iterator[Findin
         f"it was edited, or made by another version: `cool {site.domain}` has it written anew",
     )
     yield from _warmth(layout, site)
+
+
+def _groups(machine: Machine, site: Site) -> dict[str, Path]:
+    """The control groups that the site was to enter when it was warmed."""
+    return {} if machine.config.limits.cgroups == "off" else cgroups.group_of(machine.layout, site.domain)
 
 
 def _warmth(layout: Layout, site: Site) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from user_wsgi_wrapper.emperor_hook import (
     cgroups,
@@ -100,20 +102,25 @@ def warm(machine: Machine, domain: str) -> None:
 def _prepare(machine: Machine, site: Site, identity: Identity) -> None:
     """All that stands on the disk, and the Emperor's socket. The caller holds the domain's lock and the user's."""
     layout = machine.layout
-    text = vassal_text(machine, site, identity)
+    text = _vassal(machine, site, identity)
     shared_files.refresh(layout)
     build_chroot(machine, site, identity)
     vassal.write(layout, site.domain, text)
     _wait_for_the_emperor(layout, site.domain)
 
 
-def vassal_text(machine: Machine, site: Site, identity: Identity) -> str:
+def _vassal(machine: Machine, site: Site, identity: Identity) -> str:
     """The text of the site's vassal, once its control groups are there with its limits."""
+    vassal_text(machine, site, identity, {})  # what can't be carried leaves no group
     bounds = limits.of(site, machine.config.limits)
-    vassal.render(site, identity, machine.layout, bounds)  # what can't be carried leaves no group
     groups = cgroups.make(machine.layout, site.domain, bounds, machine.config.limits.cgroups)
+    return vassal_text(machine, site, identity, groups)
+
+
+def vassal_text(machine: Machine, site: Site, identity: Identity, groups: Mapping[str, Path]) -> str:
+    """The text of a vassal that enters these control groups, by controller. Raises BadValueError."""
     entrances = {name: cgroups.entrance(group) for name, group in groups.items()}
-    return vassal.render(site, identity, machine.layout, bounds, entrances)
+    return vassal.render(site, identity, machine.layout, limits.of(site, machine.config.limits), entrances)
 
 
 def build_chroot(machine: Machine, site: Site, identity: Identity) -> None:
@@ -153,6 +160,6 @@ def rewrite(machine: Machine, site: Site) -> bool:
         if not vassal.exists(machine.layout, site.domain):
             return False
         identity = machine.registry.identity(site.username)
-        vassal.write(machine.layout, site.domain, vassal_text(machine, site, identity))
+        vassal.write(machine.layout, site.domain, _vassal(machine, site, identity))
         emperor.kick(machine.layout)
         return True
