@@ -27,6 +27,8 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"worker %d" % os.getpid()]
 """
+# the first process of a machine takes up the dead
+REAPER = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [signal.pause() for _ in iter(int, 1)]"
 # the same package, as if it were built of later sources
 LATER = r"""
 set -e
@@ -58,7 +60,7 @@ class BareMachine:
     def boot(self) -> None:
         script = (
             f"mount --rbind /dev {self.folder}/dev && mount -t proc proc {self.folder}/proc && "
-            f"mount -t tmpfs -o mode=755 tmpfs {self.folder}/run && exec sleep infinity"
+            f"mount -t tmpfs -o mode=755 tmpfs {self.folder}/run && exec python3 -c '{REAPER}'"
         )
         self.init = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script])
         wait_for(lambda: (self.folder / "proc").exists() and self._inside("true").returncode == 0, "it is up")
@@ -82,11 +84,8 @@ class BareMachine:
         wait_for(lambda: "Ctrl-C" in output.read_text(), "the stack serves", 60)
 
     def stop(self) -> None:
-        self.run(
-            "sh",
-            "-c",
-            "kill -INT $(cat /root/up.pid); while kill -0 $(cat /root/up.pid) 2>/dev/null; do sleep 0.1; done",
-        )
+        self.run("sh", "-c", "kill -TERM $(cat /root/up.pid)")
+        wait_for(lambda: self._inside("sh", "-c", "kill -0 $(cat /root/up.pid)").returncode != 0, "it ends", 60)
 
     def get(self, path: str = "/") -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -160,11 +160,11 @@ VALUES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=redact
 
 @given(values=st.lists(VALUES, max_size=4), parts=st.lists(st.text(max_size=20), max_size=4))
 def test_no_value_of_the_environment_survives(values: list[str], parts: list[str]) -> None:
-    """Wherever it stands, whatever stands around it."""
+    """Wherever it stands, whatever stands around it, another one that it overlaps with too."""
     redact = Redaction((f"V{number}", value) for number, value in enumerate(values))
     text = redact.text("".join(one + value for one in [*parts, ""] for value in values))
     for value in values:
-        assert value not in text.replace(GONE, "") or value in GONE
+        assert value not in text.replace(GONE, "\n")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,18 @@ def test_the_manual_and_the_completions_are_in_it(wheel: Path, names: set[str]) 
 
 def test_it_installs_and_runs(wheel: Path, tmp_path: Path) -> None:
     """Both programs, with the packages that it says it needs."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--prefix", tmp_path, wheel]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--ignore-installed",
+        "--prefix",
+        tmp_path,
+        wheel,
+    ]
     subprocess.run(pip, check=True, timeout=300)
     (packages,) = tmp_path.glob("**/site-packages")
     for parser in PARSERS:
