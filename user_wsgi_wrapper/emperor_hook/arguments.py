@@ -168,7 +168,7 @@ def _settings(leaf: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def _limits(leaf: argparse.ArgumentParser) -> None:
     limits = leaf.add_argument_group(
-        "limits of the whole site (0: as the configuration's [limits] says; its server log tells what was refused)"
+        "limits of the whole site (0: as [limits] says; its server log tells what was refused)"
     )
     limits.add_argument(
         "--tasks-max", type=int, metavar="N", help="processes and threads beside those that serve (cgroup pids)"

@@ -151,6 +151,15 @@ examples:
   user-wsgi-wrapper logs www.example.org --kind all --since 30m
   user-wsgi-wrapper logs www.example.org --kind access --grep '" 50[0-9] ' -n 20""",
     ),
+    "token_list": (
+        "List the tokens that log in to the pages: their names, whose sites they are for, and when they were made. "
+        "The tokens themselves are kept as hashes, and shown nowhere.",
+        "",
+    ),
+    "token_revoke": (
+        "Forget a token. Whoever is logged in with it is logged out, live logs and all; what was done stays.",
+        "",
+    ),
     "serve": (
         "Serve one WSGI application on 127.0.0.1, with no other server and no rights: the same error log, error "
         "page and static files as on a hosted site. Saving or touching the file reloads it. Ctrl-C ends it.",
