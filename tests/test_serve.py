@@ -375,7 +375,8 @@ def test_no_worker_outlives_a_supervisor_that_was_killed(serving):
     serving.body()
     serving.process.kill()
     serving.process.wait()
-    assert psutil.wait_procs(workers, timeout=15)[1] == []
+    left = psutil.wait_procs(workers, timeout=15)[1]
+    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []  # nobody may be there to reap them
 
 
 def test_the_log_is_appended_to_and_followed_when_it_is_rotated(www):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,8 +45,8 @@ http {{
 """
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
+def ip(*arguments: str, within: Sequence[str] = ()) -> None:
+    subprocess.run([*within, "ip", *arguments], check=True)
 
 
 class Machine(LiveStack):
@@ -56,6 +56,8 @@ class Machine(LiveStack):
         root = Path(tempfile.mkdtemp(prefix="uww-"))
         root.chmod(0o755)
         self.namespace = f"uww-{os.getpid()}-{number}"
+        # not `ip -n`: that wants / to be a mount point
+        self.within = ("/usr/bin/nsenter", f"--net=/run/netns/{self.namespace}")
         self.wire = f"uww{os.getpid() % 100_000}.{number}"
         net = f"10.{os.getpid() >> 8 & 255}.{os.getpid() & 255}."
         self.address, here = f"{net}{4 * number + 2}", f"{net}{4 * number + 1}"
@@ -69,18 +71,18 @@ class Machine(LiveStack):
         ip("addr", "add", f"{here}/30", "dev", self.wire)
         ip("link", "set", self.wire, "up")
         for arguments in (("addr", "add", f"{self.address}/30", "dev", "front"), ("link", "set", "front", "up")):
-            ip("-n", self.namespace, *arguments)
+            ip(*arguments, within=self.within)
 
     def up(self) -> list[str]:
         command = [sys.executable, "-m", "user_wsgi_wrapper", "--root", str(self.root), "up"]
-        return ["ip", "netns", "exec", self.namespace, *command]
+        return [*self.within, *command]
 
     def unplug(self) -> None:
         """Nobody hears of it any more, and nobody is told."""
-        ip("-n", self.namespace, "link", "set", "front", "down")
+        ip("link", "set", "front", "down", within=self.within)
 
     def plug_in(self) -> None:
-        ip("-n", self.namespace, "link", "set", "front", "up")
+        ip("link", "set", "front", "up", within=self.within)
 
     def served(self) -> dict[str, int]:
         """How many requests it has answered, by domain."""

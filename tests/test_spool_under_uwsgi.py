@@ -1,5 +1,6 @@
 """Descriptor 2 under real uWSGI: what C code and children write stands stamped in the error log, whatever dies."""
 
+import ast
 import os
 import re
 
@@ -147,7 +148,9 @@ def test_descriptors_that_the_tenant_closed_and_reused_are_never_touched(threads
         if what == "/but_2":
             server.get("/child")
             until_written(server, "by a child")
-        assert server.get("/check").body == b"{b'before after'}"
+        # uWSGI's other threads, whose epoll descriptors are gone too, may say so to whatever is descriptor 2 by now
+        found = ast.literal_eval(server.get("/check").body.decode())
+        assert {re.sub(rb"epoll_wait\(\): [^\n]*\n", b"", one) for one in found} == {b"before after"}
         server.reload()
         # uWSGI itself says good-bye to whatever is descriptor 2: the first file, if that was closed too
         for number in range(what == "/all", 60):
