@@ -1,9 +1,7 @@
 """bench/percentiles.py: every server hosts each domain's own application; what is measured is what was asked for."""
 
 import os
-import signal
 import subprocess
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -178,32 +176,3 @@ def test_lines_that_end_together_keep_their_names_apart():
     root = ElementTree.fromstring(plot.lines("t", ["50", "100"], rows, {n: plot.Style("#000000") for n in rows}))
     places = sorted(float(one.get("y")) for one in root.iter() if (one.text or "").startswith("line "))
     assert all(below - above > 12 for above, below in zip(places, places[1:]))
-
-
-def test_a_run_that_is_ended_in_the_middle_leaves_nothing(folder):
-    environ = {**os.environ, "TMPDIR": str(folder)}
-    command = [sys.executable, "bench/percentiles.py", "--quick", "--only", "Passenger", "--raw", str(folder / "raw")]
-    run = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        servers = wait_for(
-            lambda: [one for one in below(run.pid) if is_serving(one.cmdline())],
-            "the server",
-            patience=90,
-        )
-        run.send_signal(signal.SIGTERM)
-        assert run.wait(30) == 128 + signal.SIGTERM
-    finally:
-        run.kill()
-        run.wait()
-    wait_for(lambda: not any(one.is_running() for one in servers), "its servers end")
-    assert not [path for path in folder.iterdir() if path.name.startswith("uww-percentiles")]
-
-
-def is_serving(command):
-    """Whether it is an Apache that serves; `apache2 -v` doesn't."""
-    return "apache2" in "".join(command[:1]) and "-v" not in command
-
-
-def below(pid):
-    """All that a process has started, as far as it still lives."""
-    return [one for one in psutil.Process(pid).children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
