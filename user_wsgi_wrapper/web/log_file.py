@@ -1,21 +1,11 @@
-"""A log that its tenant may have put anything in place of."""
+"""How much of a log is shown."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from pathlib import Path
-from typing import BinaryIO
 
-
-def open_log(path: Path) -> BinaryIO:
-    """Open a plain file for reading, no link followed and no FIFO waited for. Raises OSError for anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+from user_wsgi_wrapper.emperor_hook.tail import open_log
 
 
 def lines_within(path: Path, most: int, size: int) -> int:

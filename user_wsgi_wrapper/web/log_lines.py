@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from user_wsgi_wrapper import inside
+from user_wsgi_wrapper.emperor_hook.tail import open_log
 from user_wsgi_wrapper.layout import Layout
-from user_wsgi_wrapper.web.log_file import open_log
 
 EVENTS = ("started", "reloaded", "refused", "kept", "unkept", "broken", "killed", "throttled", "idle", "stopped")
 _EVENT = re.compile(rb"^[0-9]{4}-[0-9 :,-]{18} \[-\] site ([a-z]{4,9}): ", re.MULTILINE)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Generic, Protocol, TypeVar
 
-from user_wsgi_wrapper.web.log_file import open_log
+from user_wsgi_wrapper.emperor_hook.tail import open_log
 
 _HEAD = 160  # bytes by which a file is known: an access line has its time and its request's id in them
 _BLOCK = 1 << 20
