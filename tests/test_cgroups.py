@@ -24,8 +24,8 @@ MOUNT = "{number} 1 0:{number} / {folder} rw,relatime shared:1 - {kind} {kind} r
 V2 = Hierarchy(Path("/sys/fs/cgroup"), 2, ALL)
 
 
-def mount(folder: str, kind: str, options: str = "", number: int = 30) -> str:
-    return MOUNT.format(number=number, folder=folder, kind=kind, options=options)
+def mount(folder: str, kind: str, options: str = "", number: int = 30) -> bytes:
+    return MOUNT.format(number=number, folder=folder, kind=kind, options=options).encode()
 
 
 def test_version_2_has_everything_where_it_is_alone():
