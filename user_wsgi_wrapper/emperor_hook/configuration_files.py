@@ -24,38 +24,39 @@ def front(machine: Machine, door: Layout) -> str:
 
 def initialize(machine: Machine, door: Layout) -> str:
     """The uWSGI configuration of initialize's HTTP side, whose account is made if it isn't there; `door` as above."""
-    _, gid = nginx.account(machine.config.front.user)
     warm = machine.config.warm
     uid, own_gid = service_account.ensure(warm.user)
     settings = initialize_environment.Settings(
         uid, own_gid, door.warmer_socket, warm.page_after, warm.give_up_after, warm.threads
     )
-    return templates.fill(
+    return _service(
+        machine,
         "initialize.ini.template",
-        vassal.carry,
-        virtualenv=sys.prefix if sys.prefix != sys.base_prefix else None,
-        socket=machine.layout.initialize_socket,
-        socket_owner=f"root:{nginx.group_name(gid)}",
+        machine.layout.initialize_socket,
         environment=initialize_environment.write(settings),
         threads=warm.threads,
         backlog=emperor.BACKLOG,
-        log_date=vassal.LOG_DATE,
     )
 
 
 def web(machine: Machine, port: int | None = None) -> str:
     """The uWSGI configuration of the web pages; with a port they are served to this machine's own users too."""
-    _, gid = nginx.account(machine.config.front.user)
     settings = machine.config.web
+    threads = settings.threads + settings.streams  # a live tail has a thread for as long as it lasts
+    return _service(machine, "web.ini.template", machine.layout.web_socket, port=port, threads=threads)
+
+
+def _service(machine: Machine, template: str, socket: Path, **values: object) -> str:
+    """The uWSGI configuration of a service of ours, run by this Python, whose socket nginx's group may open."""
+    _, gid = nginx.account(machine.config.front.user)
     return templates.fill(
-        "web.ini.template",
+        template,
         vassal.carry,
         virtualenv=sys.prefix if sys.prefix != sys.base_prefix else None,
-        socket=machine.layout.web_socket,
+        socket=socket,
         socket_owner=f"root:{nginx.group_name(gid)}",
-        port=port,
-        threads=settings.threads + settings.streams,  # a live tail has a thread for as long as it lasts
         log_date=vassal.LOG_DATE,
+        **values,
     )
 
 
