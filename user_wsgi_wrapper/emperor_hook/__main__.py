@@ -26,13 +26,12 @@ from user_wsgi_wrapper.emperor_hook import (
     support,
     tally,
 )
-from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook.as_tenant import AskError
 from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.logs import command as logs
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError, open_registry
+from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, SiteExistsError
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.emperor_hook.stack import Stack, StackError, cool_all
 from user_wsgi_wrapper.layout import Layout
@@ -68,12 +67,11 @@ def _complain(error: object, status: int) -> int:
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:
-    layout = Layout(arguments.root.resolve())
-    config = configuration.load(layout, arguments.config)
+    machine = spinup.open_machine(Layout(arguments.root.resolve()), arguments.config)
     if getattr(arguments, "port", None):
-        front = dataclasses.replace(config.front, listen=(f"127.0.0.1:{arguments.port}",))
-        config = dataclasses.replace(config, front=front)
-    return Machine(layout, config, open_registry(config, layout))
+        front = dataclasses.replace(machine.config.front, listen=(f"127.0.0.1:{arguments.port}",))
+        machine = dataclasses.replace(machine, config=dataclasses.replace(machine.config, front=front))
+    return machine
 
 
 def _up(arguments: argparse.Namespace) -> int:

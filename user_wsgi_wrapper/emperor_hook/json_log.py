@@ -1,4 +1,4 @@
-"""The logs of initialize's two processes: one object a line, on standard error."""
+"""The logs of our services, initialize's two and the pages: one object a line, on standard error."""
 
 from __future__ import annotations
 

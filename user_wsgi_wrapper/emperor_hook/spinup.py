@@ -26,9 +26,16 @@ from user_wsgi_wrapper.emperor_hook import (
     tally,
     vassal,
 )
+from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook.config import Config
 from user_wsgi_wrapper.emperor_hook.locks import locked
-from user_wsgi_wrapper.emperor_hook.registry import Identity, NoSuchSiteError, Registry, RegistryDownError
+from user_wsgi_wrapper.emperor_hook.registry import (
+    Identity,
+    NoSuchSiteError,
+    Registry,
+    RegistryDownError,
+    open_registry,
+)
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, Site
@@ -53,6 +60,12 @@ class Machine:
     layout: Layout
     config: Config
     registry: Registry
+
+
+def open_machine(layout: Layout, chosen: Path | None) -> Machine:
+    """The machine by its configuration, `chosen` or the layout's own. Connects to nothing. Raises BadValueError."""
+    config = configuration.load(layout, chosen)
+    return Machine(layout, config, open_registry(config, layout))
 
 
 def is_awake(layout: Layout, domain: str) -> bool:

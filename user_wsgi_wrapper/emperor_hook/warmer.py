@@ -19,14 +19,13 @@ import threading
 import time
 from pathlib import Path
 
-from user_wsgi_wrapper.emperor_hook import config as configuration
 from user_wsgi_wrapper.emperor_hook import json_log, service_account, spinup
 from user_wsgi_wrapper.emperor_hook.cgroups import CgroupError
 from user_wsgi_wrapper.emperor_hook.chroot import ChrootError
 from user_wsgi_wrapper.emperor_hook.emperor import EmperorDownError
 from user_wsgi_wrapper.emperor_hook.limit_watch import LimitWatch
 from user_wsgi_wrapper.emperor_hook.locks import LockedError, locked
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
+from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError
 from user_wsgi_wrapper.emperor_hook.shared_files import SharedFilesError
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.emperor_hook.token_bucket import TokenBucket
@@ -155,9 +154,9 @@ def main() -> int:
     json_log.begin(log)
     layout = Layout(arguments.root.resolve())
     try:
-        config = configuration.load(layout, arguments.config)
+        machine = spinup.open_machine(layout, arguments.config)
         with locked(layout, "warmer", "up", wait=False):
-            run(Machine(layout, config, open_registry(config, layout)))
+            run(machine)
     except LockedError:
         print(f"warmer: another one runs on {layout.root}", file=sys.stderr)
     except (BadValueError, OSError) as error:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
-from user_wsgi_wrapper.emperor_hook import config as configuration
+from user_wsgi_wrapper.emperor_hook import json_log, spinup
 from user_wsgi_wrapper.emperor_hook.configuration_files import CONFIG_VARIABLE, ROOT_VARIABLE
-from user_wsgi_wrapper.emperor_hook.registry import RegistryDownError, open_registry
+from user_wsgi_wrapper.emperor_hook.registry import RegistryDownError
 from user_wsgi_wrapper.emperor_hook.spinup import Machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.web import guard, pages
@@ -206,15 +204,8 @@ def _problem(status: int, title: str, text: str) -> Response:
 
 def from_environment() -> Application:
     """The application as uWSGI loads it (`module = …:from_environment()`)."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter("{asctime}{levelname}{message}", style="{", rename_fields={"asctime": "timestamp"})
-    )
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    json_log.begin(log)
     layout = Layout(Path(os.environ.get(ROOT_VARIABLE, "/")))
     chosen = os.environ.get(CONFIG_VARIABLE)
-    config = configuration.load(layout, Path(chosen) if chosen else None)
     options = ("--root", str(layout.root), *(("--config", chosen) if chosen else ()))
-    return Application(Machine(layout, config, open_registry(config, layout)), options)
+    return Application(spinup.open_machine(layout, Path(chosen) if chosen else None), options)

@@ -10,11 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from user_wsgi_wrapper.emperor_hook import config as configuration
-from user_wsgi_wrapper.emperor_hook import configuration_files, nginx
+from user_wsgi_wrapper.emperor_hook import configuration_files
 from user_wsgi_wrapper.emperor_hook.atomic import write_if_changed
-from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError, open_registry
-from user_wsgi_wrapper.emperor_hook.spinup import Machine
+from user_wsgi_wrapper.emperor_hook.registry import NoSuchSiteError, RegistryDownError
+from user_wsgi_wrapper.emperor_hook.spinup import Machine, open_machine
 from user_wsgi_wrapper.layout import Layout
 from user_wsgi_wrapper.site import BadValueError, parse_domain, parse_username
 from user_wsgi_wrapper.web import tokens
@@ -43,9 +42,7 @@ def _complain(error: object, status: int) -> int:
 
 
 def _machine(arguments: argparse.Namespace) -> Machine:
-    layout = Layout(arguments.root.resolve())
-    config = configuration.load(layout, arguments.config)
-    return Machine(layout, config, open_registry(config, layout))
+    return open_machine(Layout(arguments.root.resolve()), arguments.config)
 
 
 def _web(arguments: argparse.Namespace) -> int:
@@ -55,7 +52,6 @@ def _web(arguments: argparse.Namespace) -> int:
         raise BadValueError("web.host: the pages need a host name of their own in the configuration, or --port")
     run_dir = machine.layout.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
-    nginx.account(machine.config.front.user)
     path = run_dir / ("web.ini" if arguments.port is None else f"web-{arguments.port}.ini")
     write_if_changed(path, configuration_files.web(machine, arguments.port))
     environment = {
