@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import psutil
 import pytest
 
 from tests.conftest import live_stack
-from tests.live import LiveStack, wait_for
+from tests.live import LiveStack, Reply, wait_for
 from user_wsgi_wrapper.emperor_hook import privileges, service_account
 from user_wsgi_wrapper.emperor_hook.config import Warm
 from user_wsgi_wrapper.emperor_hook.warm_client import WarmClient
@@ -358,20 +359,25 @@ except OSError as error:
 # -- deaths
 
 
+def visitor_of_a_slow_start(stack: LiveStack, domain: str, user: str) -> Future[Reply]:
+    """Somebody who waits for a new site that is being warmed now, for a second or more."""
+    stack.site(domain, user, "import time\ntime.sleep(1.0)\n" + GOOD)
+    pool = ThreadPoolExecutor(1)
+    visitor = pool.submit(stack.request, domain)
+    pool.shutdown(wait=False)
+    wait_for(lambda: stack.layout.vassal(domain).exists(), "it is being warmed")
+    return visitor
+
+
 def test_the_warmer_killed_in_the_middle_of_a_warm_up_is_healed(taken: Taken) -> None:
     """Who waits is told to come again, as are those who come while it is away; then the site is there."""
     stack = taken.stack
-    stack.site("middle.test", "Middle", "import time\ntime.sleep(1.0)\n" + GOOD)
-    replies = []
-    visitor = threading.Thread(target=lambda: replies.append(stack.request("middle.test")))
-    visitor.start()
-    wait_for(lambda: stack.layout.vassal("middle.test").exists(), "it is being warmed")
+    visitor = visitor_of_a_slow_start(stack, "middle.test", "Middle")
     killed = taken.warmer()
     killed.kill()
     wait_for(lambda: not killed.is_running() or killed.status() == "zombie", "it is dead")
     while_away = stack.request("other.test")
-    visitor.join(30)
-    for reply in (replies[0], while_away):
+    for reply in (visitor.result(30), while_away):
         assert reply.status == 503
         assert reply.headers["retry-after"] == "5"
     assert stack.request("awake.test").text == "here"
@@ -383,15 +389,11 @@ def test_the_warmer_killed_in_the_middle_of_a_warm_up_is_healed(taken: Taken) ->
 def test_the_http_side_killed_in_the_middle_of_a_warm_up_is_healed(taken: Taken) -> None:
     """Its visitor is told to come again; root's work goes on and is found done."""
     stack = taken.stack
-    stack.site("half.test", "Half", "import time\ntime.sleep(1.0)\n" + GOOD)
-    replies = []
-    visitor = threading.Thread(target=lambda: replies.append(stack.request("half.test")))
-    visitor.start()
-    wait_for(lambda: stack.layout.vassal("half.test").exists(), "it is being warmed")
+    visitor = visitor_of_a_slow_start(stack, "half.test", "Half")
     for process in taken.http_side():
         process.kill()
-    visitor.join(30)
-    assert (replies[0].status, replies[0].headers["retry-after"]) == (503, "5")
+    reply = visitor.result(30)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     wait_for(lambda: stack.request("half.test").text == "here", "the site is up")
 
 

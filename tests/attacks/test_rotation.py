@@ -26,6 +26,14 @@ def application(environ, start_response):
 """
 DOMAIN, VICTIM = "evil.test", "victim.test"
 LOG = f"/var/log/{DOMAIN}/{DOMAIN}.error.log"
+HOLD_THE_FIRST = f"""
+import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open({LOG + ".1"!r}, os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("begun", flush=True)
+time.sleep(100)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -185,17 +193,13 @@ def test_logs_reads_what_a_tenant_made_of_his_rotated_logs(
         fill(stack, DOMAIN)
         assert rotate_all(rotation).returncode == 0
     fill(stack, DOMAIN)
-    process = intruder.start(f"""
-import fcntl, gzip, os, signal, time
+    intruder.python(f"""
+import gzip
 open({LOG + ".2.gz"!r}, "wb").write(gzip.compress(bytes(4 << 20)) * 100)
 open({LOG + ".3.gz"!r}, "wb").write(b"a line" * 100)
 open({LOG + ".4.gz"!r}, "wb").write(gzip.compress(b"a line that is here" * 100)[:-9])
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-fd = os.open({LOG + ".1"!r}, os.O_RDWR)
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print("begun", flush=True)
-time.sleep(100)
 """)
+    process = intruder.start(HOLD_THE_FIRST)
     try:
         done = frugal(stack, "logs", DOMAIN, "--grep", "line")
     finally:
@@ -225,14 +229,7 @@ def test_a_lease_holds_rotation_up_for_no_longer_than_the_kernel_lets_it(
     """On the .1 that is to be compressed: the log is rotated, the victim's too."""
     fill(stack, DOMAIN)
     assert rotate_all(rotation).returncode == 0
-    process = intruder.start(f"""
-import fcntl, os, signal, time
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-fd = os.open({LOG + ".1"!r}, os.O_RDWR)
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print("begun", flush=True)
-time.sleep(100)
-""")
+    process = intruder.start(HOLD_THE_FIRST)
     try:
         fill(stack, DOMAIN, VICTIM)
         began = time.monotonic()
